@@ -1,0 +1,248 @@
+package guest
+
+import (
+	"errors"
+	"fmt"
+)
+
+// effects are what code can do to an instance that a snapshot of memory and
+// globals does not undo.
+type effects struct {
+	table   bool // changes a table: table.set, grow, fill, copy, init
+	dropped bool // drops a passive segment: data.drop, elem.drop
+	atomics bool // shares memory with threads
+}
+
+// checks rewrites a code section so that every loop and every function that
+// calls another begins with a look at the global of that index, and traps when
+// it is not zero: that is how a guest is interrupted. (wazero can do so too, but
+// leaves compiled code for it at each turn of a loop, which made Go policies
+// half as fast.) It returns what the code does besides. The error says that there
+// is an instruction it does not know; then nothing is known of the rest.
+func checks(payload []byte, global uint32) ([]byte, effects, error) {
+	check := append(appendU32([]byte{0x23}, global), 0x04, 0x40, 0x00, 0x0b) // global.get; if; unreachable; end
+	c := reader{text: payload}
+	count := c.u32()
+	out := appendU32(make([]byte, 0, len(payload)+len(payload)/8), count)
+	var does effects
+	var body []byte
+	for ; count > 0 && c.err == nil; count-- {
+		b := coder{reader: reader{text: c.bytes(c.u32())}}
+		body = b.body(body[:0], check)
+		if b.err != nil {
+			c.fail(b.err)
+		}
+		does.merge(b.effects)
+		out = append(appendU32(out, uint32(len(body))), body...)
+	}
+	if c.err != nil {
+		return nil, does, fmt.Errorf("code: %w", c.err)
+	}
+	return out, does, nil
+}
+
+// body appends the function's body with the checks in it.
+func (c *coder) body(dst, check []byte) []byte {
+	c.locals()
+	entry := c.at
+	for c.more() {
+		c.instruction()
+	}
+	if c.err != nil {
+		return dst
+	}
+	dst = append(dst, c.text[:entry]...)
+	if c.calls {
+		dst = append(dst, check...)
+	}
+	from := entry
+	for _, at := range c.loops {
+		dst = append(dst, c.text[from:at]...)
+		dst = append(dst, check...)
+		from = at
+	}
+	return append(dst, c.text[from:]...)
+}
+
+func (e *effects) merge(other effects) {
+	e.table = e.table || other.table
+	e.dropped = e.dropped || other.dropped
+	e.atomics = e.atomics || other.atomics
+}
+
+type coder struct {
+	reader
+	effects effects
+	loops   []int // where the bodies of loops begin
+	calls   bool
+}
+
+func (c *coder) locals() {
+	for n := c.u32(); n > 0 && c.err == nil; n-- {
+		c.u32()
+		c.valueType()
+	}
+}
+
+// valueType skips a value type; 0x63 and 0x64 are references to a heap type.
+func (c *coder) valueType() {
+	if b := c.byte(); b == 0x63 || b == 0x64 {
+		c.s33()
+	}
+}
+
+func (c *coder) blockType() {
+	if c.more() && (c.text[c.at] == 0x63 || c.text[c.at] == 0x64) {
+		c.valueType()
+		return
+	}
+	c.s33()
+}
+
+// memarg skips alignment and offset; bit 6 of the alignment announces the
+// index of a memory.
+func (c *coder) memarg() {
+	if c.u32()&0x40 != 0 {
+		c.u32()
+	}
+	c.offset()
+}
+
+// offset is a 64-bit number in the memory64 proposal.
+func (c *coder) offset() {
+	for range 10 {
+		if c.byte() < 0x80 {
+			return
+		}
+	}
+	c.fail(errors.New("offset of more than 64 bits"))
+}
+
+// instruction skips one instruction and notes its effects. Numbers are those
+// of https://webassembly.github.io/spec/core/appendix/index-instructions.html.
+func (c *coder) instruction() {
+	switch op := c.byte(); {
+	case 0x20 <= op && op <= 0x26: // local.get to table.set
+		c.u32()
+		c.effects.table = c.effects.table || op == 0x26
+	case 0x28 <= op && op <= 0x3e: // loads and stores
+		c.memarg()
+	case op == 0x41:
+		c.skipSigned(32)
+	case op == 0x03: // loop
+		c.blockType()
+		c.loops = append(c.loops, c.at)
+	case op == 0x10 || 0x12 <= op && op <= 0x15: // calls
+		c.calls = true
+		c.u32()
+		if op == 0x13 {
+			c.u32()
+		}
+	case op == 0x11: // call_indirect
+		c.calls = true
+		c.u32()
+		c.u32()
+	case op == 0x02 || op == 0x04 || op == 0x06: // block, if, try
+		c.blockType()
+	case op == 0x07 || op == 0x08 || op == 0x09: // catch, throw, rethrow
+		c.u32()
+	case op == 0x0c || op == 0x0d || op == 0x18: // br, br_if, delegate
+		c.u32()
+	case op == 0x0e: // br_table
+		for n := uint64(c.u32()) + 1; n > 0 && c.err == nil; n-- {
+			c.u32()
+		}
+	case op == 0x1c: // select with types
+		for n := c.u32(); n > 0 && c.err == nil; n-- {
+			c.valueType()
+		}
+	case op == 0x1f: // try_table
+		c.tryTable()
+	case op == 0x3f || op == 0x40: // memory.size, memory.grow
+		c.u32()
+	case op == 0x42:
+		c.skipSigned(64)
+	case op == 0x43:
+		c.bytes(4)
+	case op == 0x44:
+		c.bytes(8)
+	case op == 0xd0: // ref.null
+		c.s33()
+	case op == 0xd2 || op == 0xd5 || op == 0xd6: // ref.func, br_on_null, br_on_non_null
+		c.u32()
+	case op == 0xfc:
+		c.prefixed()
+	case op == 0xfd:
+		c.vector()
+	case op == 0xfe:
+		c.effects.atomics = true
+		c.at = len(c.text) // nothing more to learn: such a module gets no snapshot
+	case plain(op):
+	default:
+		c.fail(fmt.Errorf("unknown instruction 0x%02x", op))
+	}
+}
+
+// plain reports whether an instruction is its first byte and nothing else.
+func plain(op byte) bool {
+	switch op {
+	case 0x00, 0x01, 0x05, 0x0a, 0x0b, 0x0f, 0x19, 0x1a, 0x1b, 0xd1, 0xd3, 0xd4:
+		return true
+	}
+	return 0x45 <= op && op <= 0xc4
+}
+
+func (c *coder) tryTable() {
+	c.blockType()
+	for n := c.u32(); n > 0 && c.err == nil; n-- {
+		if kind := c.byte(); kind < 2 { // catch and catch_ref name a tag
+			c.u32()
+		}
+		c.u32()
+	}
+}
+
+// prefixed skips an instruction of the 0xfc page.
+func (c *coder) prefixed() {
+	switch op := c.u32(); op {
+	case 0, 1, 2, 3, 4, 5, 6, 7: // saturating conversions
+	case 8: // memory.init
+		c.u32()
+		c.u32()
+	case 9, 13: // data.drop, elem.drop
+		c.u32()
+		c.effects.dropped = true
+	case 10: // memory.copy
+		c.u32()
+		c.u32()
+	case 11, 16: // memory.fill, table.size
+		c.u32()
+	case 12, 14: // table.init, table.copy
+		c.u32()
+		c.u32()
+		c.effects.table = true
+	case 15, 17: // table.grow, table.fill
+		c.u32()
+		c.effects.table = true
+	default:
+		c.fail(fmt.Errorf("unknown instruction 0xfc %d", op))
+	}
+}
+
+// vector skips an instruction of the 0xfd page, SIMD with relaxed SIMD.
+func (c *coder) vector() {
+	switch op := c.u32(); {
+	case op <= 11 || op == 92 || op == 93: // loads and stores
+		c.memarg()
+	case op == 12 || op == 13: // v128.const, i8x16.shuffle
+		c.bytes(16)
+	case 21 <= op && op <= 34: // lanes
+		c.byte()
+	case 84 <= op && op <= 91: // loads and stores of a lane
+		c.memarg()
+		c.byte()
+	case op <= 275:
+	default:
+		c.fail(fmt.Errorf("unknown instruction 0xfd %d", op))
+	}
+}
