@@ -1,0 +1,260 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/warder-dev/warder/library"
+	"github.com/warder-dev/warder/policy"
+	"github.com/warder-dev/warder/runtime"
+	"github.com/warder-dev/warder/runtime/native"
+	"github.com/warder-dev/warder/runtime/wapc"
+	"github.com/warder-dev/warder/runtime/wasi"
+	"github.com/warder-dev/warder/sdk"
+)
+
+// program is a module with its settings, ready to be asked. Every runtime
+// makes one.
+type program interface {
+	// Evaluate judges one request. The error means that there is no verdict.
+	Evaluate(ctx context.Context, req *sdk.Request) (sdk.Verdict, error)
+	// Close frees what the program holds. No request is under way.
+	Close()
+}
+
+// guestProgram is a program that runs in WebAssembly.
+type guestProgram interface {
+	Isolation() (mode runtime.Isolation, reason string)
+}
+
+// maxModuleBytes bounds a module. Source: the largest in Kubewarden's
+// catalogue is 62 MB.
+const maxModuleBytes = 256 << 20
+
+// Names of the runtimes, as execution modes of Kubewarden are called.
+const (
+	nativeRuntime = "native"
+	wapcRuntime   = "kubewarden-wapc"
+	wasiRuntime   = "wasi"
+)
+
+// module is compiled code that several policies may share.
+type module struct {
+	digest  string
+	runtime string
+	wapc    *wapc.Module // one of the two
+	wasi    *wasi.Module
+
+	once sync.Once
+	err  error
+	refs int
+}
+
+// modules keeps one compiled module for each content.
+type modules struct {
+	compiler *runtime.Compiler
+
+	mu       sync.Mutex
+	byDigest map[string]*module
+}
+
+// get returns the compiled module of these bytes. Two calls for the same bytes
+// compile them once. It is to be put back.
+func (m *modules) get(ctx context.Context, wasm []byte) (*module, error) {
+	sum := sha256.Sum256(wasm)
+	digest := "sha256:" + hex.EncodeToString(sum[:])
+	m.mu.Lock()
+	mod, ok := m.byDigest[digest]
+	if !ok {
+		mod = &module{digest: digest}
+		m.byDigest[digest] = mod
+	}
+	mod.refs++
+	m.mu.Unlock()
+	mod.once.Do(func() { mod.err = mod.compile(ctx, m.compiler, wasm) })
+	if mod.err != nil {
+		m.put(mod)
+		return nil, mod.err
+	}
+	return mod, nil
+}
+
+// put lets go of a module; the last one frees its code.
+func (m *modules) put(mod *module) {
+	m.mu.Lock()
+	mod.refs--
+	last := mod.refs == 0
+	if last {
+		delete(m.byDigest, mod.digest)
+	}
+	m.mu.Unlock()
+	switch {
+	case !last:
+	case mod.wapc != nil:
+		_ = mod.wapc.Close() // its instances are gone: nothing is left that could fail
+	case mod.wasi != nil:
+		_ = mod.wasi.Close()
+	}
+}
+
+// compile finds out which runtime a module is for, and compiles it.
+func (mod *module) compile(ctx context.Context, c *runtime.Compiler, wasm []byte) error {
+	layout, err := runtime.Inspect(wasm)
+	if err != nil {
+		return err
+	}
+	if mod.runtime, err = executionMode(layout); err != nil {
+		return err
+	}
+	if mod.runtime == wasiRuntime {
+		mod.wasi, err = wasi.Compile(ctx, c, wasm)
+	} else {
+		mod.wapc, err = wapc.Compile(ctx, c, wasm)
+	}
+	return err
+}
+
+// program gives the module its settings.
+func (mod *module) program(ctx context.Context, opts runtime.ProgramOptions) (program, error) {
+	if mod.wasi != nil {
+		return mod.wasi.NewProgram(ctx, opts)
+	}
+	return mod.wapc.NewProgram(ctx, opts)
+}
+
+// compileEntry makes the program of a policy and fills in the entry.
+func (e *Engine) compileEntry(ctx context.Context, ent *entry) *LoadError {
+	p := ent.policy
+	failed := func(stage LoadStage, err error) *LoadError { return &LoadError{p.ID, stage, err} }
+	if p.Group != nil {
+		return failed(StageCompile, errors.New("this version of warder has no policy groups"))
+	}
+	grants, err := policy.ParseGrants(p.HostCapabilities)
+	if err != nil {
+		return failed(StageSettings, fmt.Errorf("hostCapabilities: %w", err))
+	}
+	opts := runtime.ProgramOptions{Settings: p.Settings, Host: e.hostFor(p, grants), Isolation: e.opts.Isolation}
+	if name, ok := strings.CutPrefix(p.Module, "builtin://"); ok {
+		b, err := builtin(name)
+		if err != nil {
+			return failed(StageFetch, err)
+		}
+		ent.runtime = nativeRuntime
+		if ent.program, err = native.New(b, p.Settings, opts.Host); err != nil {
+			return failed(StageSettings, &runtime.SettingsError{Message: err.Error()})
+		}
+		return nil
+	}
+	wasm, err := readModule(p.Module)
+	if err != nil {
+		return failed(StageFetch, err)
+	}
+	mod, err := e.modules.get(ctx, wasm)
+	if err != nil {
+		return failed(StageCompile, fmt.Errorf("module %q: %w", p.Module, err))
+	}
+	ent.digest, ent.runtime = mod.digest, mod.runtime
+	prog, err := mod.program(ctx, opts)
+	if err != nil {
+		e.modules.put(mod)
+		if bad := (*runtime.SettingsError)(nil); errors.As(err, &bad) {
+			return failed(StageSettings, bad)
+		}
+		return failed(StageCompile, fmt.Errorf("module %q: %w", p.Module, err))
+	}
+	ent.program = prog
+	ent.closed = func() {
+		prog.Close()
+		e.modules.put(mod)
+	}
+	return nil
+}
+
+func builtin(name string) (sdk.Policy, error) {
+	if b, ok := library.Lookup(name); ok {
+		return b.Policy, nil
+	}
+	if near := sdk.Nearest(name, library.Names()); near != "" {
+		return sdk.Policy{}, fmt.Errorf("module %q: no built-in policy has this name; did you mean %s?", "builtin://"+name, near)
+	}
+	return sdk.Policy{}, fmt.Errorf("module %q: no built-in policy has this name; there are %s",
+		"builtin://"+name, strings.Join(library.Names(), ", "))
+}
+
+// readModule reads the module that a URI names.
+func readModule(uri string) ([]byte, error) {
+	path, ok := strings.CutPrefix(uri, "file://")
+	if !ok {
+		return nil, fmt.Errorf("module %q: this version of warder loads builtin:// and file:// modules only", uri)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("module %q: %w", uri, err)
+	}
+	if info.Size() > maxModuleBytes {
+		return nil, fmt.Errorf("module %q: %d bytes are more than the %d that a module may have", uri, info.Size(), maxModuleBytes)
+	}
+	wasm, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("module %q: %w", uri, err)
+	}
+	return wasm, nil
+}
+
+// metadata is what the engine reads of io.kubewarden.metadata.
+type metadata struct {
+	ExecutionMode   *string `json:"executionMode"`
+	ProtocolVersion *string `json:"protocolVersion"`
+}
+
+// executionMode says which runtime a module is for: what its metadata says, or
+// what its exports show when it has none.
+func executionMode(l runtime.Layout) (string, error) {
+	var m metadata
+	if l.Metadata != nil {
+		if err := json.Unmarshal(l.Metadata, &m); err != nil {
+			return "", fmt.Errorf("cannot deserialize custom section `io.kubewarden.metadata` of wasm module: %w", err)
+		}
+	}
+	if m.ExecutionMode == nil && l.Metadata != nil {
+		mode := wapcRuntime
+		m.ExecutionMode = &mode
+	}
+	switch {
+	case m.ExecutionMode != nil:
+		return annotatedMode(*m.ExecutionMode, m.ProtocolVersion)
+	case l.Has("__guest_call"):
+		return wapcRuntime, nil
+	case l.HasPrefix("opa_"):
+		return annotatedMode("opa", nil)
+	case l.Has("_start"):
+		return wasiRuntime, nil
+	}
+	return "", errors.New("neither a waPC guest (it does not export __guest_call) nor a WASI command (it does not export _start); " +
+		"a Go policy built with -buildmode=c-shared needs -tags wapc")
+}
+
+func annotatedMode(mode string, protocol *string) (string, error) {
+	switch mode {
+	case wasiRuntime:
+		return mode, nil
+	case wapcRuntime:
+		if protocol == nil {
+			return "", errors.New("Policy is missing protocol version, which is required for KubewardenWapc execution mode") //nolint:staticcheck // upstream's text
+		}
+		if *protocol != "v1" {
+			return "", fmt.Errorf("Policy uses protocol version %s but only V1 is supported", *protocol) //nolint:staticcheck // upstream's text
+		}
+		return mode, nil
+	case "opa", "gatekeeper":
+		return "", fmt.Errorf("execution mode %q: this version of warder does not run Rego", mode)
+	}
+	return "", fmt.Errorf("execution mode %q: want %s or %s", mode, wapcRuntime, wasiRuntime)
+}

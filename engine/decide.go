@@ -1,0 +1,219 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/warder-dev/warder/policy"
+	"github.com/warder-dev/warder/review"
+	"github.com/warder-dev/warder/sdk"
+)
+
+// Decision is what the API server is to be told of a request, and how it came
+// about.
+type Decision struct {
+	// Policy is who decided; the bundle's name when several did.
+	Policy policy.ID
+	// Response is the answer.
+	Response review.Response
+	// Err is why there was no verdict: an *EvaluationError or a *LoadError,
+	// several joined in a bundle; nil when there was one.
+	Err error
+	// Took is how long the policy had the request.
+	Took time.Duration
+
+	mutated json.RawMessage // what the patch makes of the object
+}
+
+// EvaluationError reports that a policy gave no verdict. errors.Is and
+// errors.As see through it: to context.DeadlineExceeded, to *runtime.Trap.
+type EvaluationError struct {
+	Policy policy.ID
+	// Stage is "queue", "instantiate", "call" or "decode".
+	Stage string
+	// After is how long the policy had the request.
+	After time.Duration
+	Err   error
+}
+
+func (e *EvaluationError) Error() string {
+	return fmt.Sprintf("policy %q: %s, after %s: %v", e.Policy, e.Stage, e.After.Round(time.Millisecond), e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *EvaluationError) Unwrap() error { return e.Err }
+
+// errorCode is the HTTP status of an answer without a verdict.
+const errorCode = 500
+
+// permit is the right to use a processor.
+type permit struct {
+	engine *Engine
+	held   bool
+}
+
+type permitKey struct{}
+
+// take waits for the permit. The error is the context's.
+func (p *permit) take(ctx context.Context) error {
+	if p.held {
+		return nil
+	}
+	select {
+	case p.engine.permits <- struct{}{}:
+		p.held = true
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (p *permit) yield() {
+	if p.held {
+		p.held = false
+		<-p.engine.permits
+	}
+}
+
+// judge asks a program and makes a response of what it says, without the
+// policy's mode and other rules.
+func (e *Engine) judge(ctx context.Context, ent *entry, req *sdk.Request) Decision {
+	if ent.err != nil {
+		e.metrics.notLoaded(ent)
+		return failure(ent.policy.ID, req, ent.err)
+	}
+	start := time.Now()
+	v, err := e.ask(ctx, ent, req)
+	d := Decision{Policy: ent.policy.ID, Took: time.Since(start)}
+	if err == nil {
+		d.mutated = v.MutatedObject
+		d.Response, err = review.FromVerdict(req, v)
+		if err != nil {
+			err = &EvaluationError{ent.policy.ID, "decode", d.Took, fmt.Errorf("internal server error: invalid response format: %w", err)}
+		}
+	}
+	if err != nil {
+		e.opts.Log.Warn("policy gave no verdict", "policy", ent.policy.ID, "request", req.UID, "error", err)
+		took := d.Took
+		d = failure(ent.policy.ID, req, err)
+		d.Took = took
+	}
+	e.metrics.judged(ent, d)
+	return d
+}
+
+// ask asks a program within its time. The error is an *EvaluationError.
+func (e *Engine) ask(ctx context.Context, ent *entry, req *sdk.Request) (sdk.Verdict, error) {
+	start := time.Now()
+	if timeout := ent.timeout(e.opts.Timeout); timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	fail := func(stage string, err error) (sdk.Verdict, error) {
+		return sdk.Verdict{}, &EvaluationError{ent.policy.ID, stage, time.Since(start), err}
+	}
+	p := &permit{engine: e}
+	if err := p.take(ctx); err != nil {
+		return fail("queue", err)
+	}
+	defer p.yield()
+	v, err := ent.program.Evaluate(context.WithValue(ctx, permitKey{}, p), req)
+	if err != nil {
+		stage := "call"
+		if staged := interface{ Stage() string }(nil); errors.As(err, &staged) {
+			stage = staged.Stage()
+		}
+		return fail(stage, err)
+	}
+	return v, nil
+}
+
+func (ent *entry) timeout(otherwise time.Duration) time.Duration {
+	if ent.policy.Timeout > 0 {
+		return ent.policy.Timeout
+	}
+	return otherwise
+}
+
+// failure is the decision when there is no verdict: the texts of Kubewarden's
+// policy server, followed by the policy, the stage and the time.
+func failure(id policy.ID, req *sdk.Request, err error) Decision {
+	message := err.Error()
+	var load *LoadError
+	var evaluation *EvaluationError
+	switch {
+	case errors.As(err, &load):
+		message = fmt.Sprintf("%s (policy %q, stage %s)", load.message(), id, load.At)
+	case errors.As(err, &evaluation):
+		message = fmt.Sprintf("%s (policy %q, stage %s, after %s)", evaluation.text(), id, evaluation.Stage,
+			evaluation.After.Round(time.Millisecond))
+	}
+	return Decision{
+		Policy:   id,
+		Err:      err,
+		Response: review.Response{UID: req.UID, Status: &review.Status{Message: message, Code: errorCode}},
+	}
+}
+
+// timeoutText is upstream's for every evaluation that took too long.
+const timeoutText = "Policy execution interrupted because it exceeded the allowed execution time"
+
+func (e *EvaluationError) text() string {
+	if errors.Is(e.Err, context.DeadlineExceeded) || errors.Is(e.Err, context.Canceled) {
+		if e.Stage == "queue" {
+			return timeoutText + ": it waited for a free worker"
+		}
+		return timeoutText
+	}
+	return e.Err.Error()
+}
+
+// decide applies the policy's mode, its right to mutate, its message and its
+// failurePolicy, in the order of Kubewarden's policy server.
+func (e *Engine) decide(ent *entry, req *sdk.Request, d Decision) Decision {
+	p := ent.policy
+	if d.Err != nil && p.FailurePolicy == policy.Ignore {
+		d.Response = review.Response{UID: req.UID, Allowed: true, Warnings: []string{
+			"failurePolicy Ignore, the request was not judged: " + d.Response.Status.Message,
+		}}
+		return d
+	}
+	if p.Mode == policy.Monitor {
+		e.opts.Log.Info("policy evaluation (monitor mode)", "policy_id", p.ID, "allowed_to_mutate", p.AllowedToMutate,
+			"request", req.UID, "allowed", d.Response.Allowed, "mutated", d.Response.Patch != nil, "message", messageOf(d.Response))
+		d.Response.Allowed, d.Response.Patch, d.Response.Status = true, nil, nil
+		return d
+	}
+	if d.Response.Patch != nil && !p.AllowedToMutate {
+		d.Response.Allowed, d.Response.Patch = false, nil
+		d.Response.Status = &review.Status{Message: fmt.Sprintf("Request rejected by policy %s. The policy attempted to mutate "+
+			"the request, but it is currently configured to not allow mutations.", p.ID)}
+	}
+	if ent.err == nil && p.Message != "" && !d.Response.Allowed {
+		d.Response.Status = replaced(d.Response.Status, p.Message)
+	}
+	return d
+}
+
+// replaced puts the message of the policy's owner in front and keeps the old
+// one among the causes.
+func replaced(s *review.Status, message string) *review.Status {
+	out := review.Status{}
+	if s != nil {
+		out = *s
+	}
+	out.Causes = append(out.Causes[:len(out.Causes):len(out.Causes)], review.Cause{Message: out.Message})
+	out.Message = message
+	return &out
+}
+
+func messageOf(r review.Response) string {
+	if r.Status == nil {
+		return ""
+	}
+	return r.Status.Message
+}

@@ -1,0 +1,286 @@
+// Package engine holds the programs of one server by policy ID, and asks them.
+// Everything that judges (the policy server, and later the audit and the command
+// line) enters at Evaluate: there is no second way to judge.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	goruntime "runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/warder-dev/warder/policy"
+	"github.com/warder-dev/warder/runtime"
+	"github.com/warder-dev/warder/sdk"
+)
+
+// Options are the bounds of an engine. The zero value works.
+type Options struct {
+	// Timeout bounds one evaluation of a policy that has no timeout of its
+	// own, host calls included. Default 2s; NoTimeout is none.
+	Timeout time.Duration
+	// Workers bounds the evaluations that use a processor at the same time;
+	// one that waits for the host does not count. Default: the processors.
+	Workers int
+	// Isolation is how requests are kept apart. Default runtime.Snapshot.
+	Isolation runtime.Isolation
+	// Guests bounds what WebAssembly modules may use.
+	Guests runtime.Options
+	// Log gets what happens to policies. Default: nowhere.
+	Log *slog.Logger
+	// Metrics is where the engine's metrics are registered. Default: nowhere.
+	Metrics prometheus.Registerer
+}
+
+// NoTimeout is the Timeout of an engine that does not bound evaluations.
+const NoTimeout = -1
+
+// DefaultTimeout is the Timeout of an engine that is told none. Source:
+// Kubewarden's --policy-timeout.
+const DefaultTimeout = 2 * time.Second
+
+func (o Options) withDefaults() Options {
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.Workers <= 0 {
+		o.Workers = goruntime.GOMAXPROCS(0)
+	}
+	if o.Isolation == "" {
+		o.Isolation = runtime.Snapshot
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Guests.Log == nil {
+		o.Guests.Log = o.Log
+	}
+	return o
+}
+
+// Validate reports every option that cannot work.
+func (o Options) Validate() error {
+	var errs []error
+	if o.Isolation != "" && o.Isolation != runtime.Snapshot && o.Isolation != runtime.Fresh {
+		errs = append(errs, fmt.Errorf("isolation: want %s or %s, have %q", runtime.Snapshot, runtime.Fresh, o.Isolation))
+	}
+	if o.Timeout < NoTimeout {
+		errs = append(errs, fmt.Errorf("timeout: %s is negative", o.Timeout))
+	}
+	return errors.Join(errs...)
+}
+
+// Engine holds programs and asks them. It is safe for concurrent use.
+type Engine struct {
+	opts     Options
+	compiler *runtime.Compiler
+	modules  *modules
+	permits  chan struct{}
+	metrics  *metrics
+
+	mu    sync.Mutex // held by whoever changes the policies
+	state atomic.Pointer[state]
+}
+
+// state is what policies there are at one moment. It is never changed: a change
+// makes another one.
+type state struct {
+	byID    map[policy.ID]*entry
+	bundles map[string][]*entry // in the order of evaluation
+}
+
+// New returns an engine without policies. The error is about the options, or
+// the folder of compiled code.
+func New(opts Options) (*Engine, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	opts = opts.withDefaults()
+	compiler, err := runtime.NewCompiler(opts.Guests)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		opts:     opts,
+		compiler: compiler,
+		modules:  &modules{compiler: compiler, byDigest: map[string]*module{}},
+		permits:  make(chan struct{}, opts.Workers),
+	}
+	e.state.Store(&state{byID: map[policy.ID]*entry{}})
+	e.metrics = newMetrics(e, opts.Metrics)
+	return e, nil
+}
+
+// Close unloads every policy. No evaluation may be under way.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	old := e.state.Swap(&state{byID: map[policy.ID]*entry{}})
+	e.mu.Unlock()
+	for _, ent := range old.byID {
+		ent.release()
+	}
+	return e.compiler.Close()
+}
+
+// UnknownPolicyError says that there is no policy or bundle of that ID.
+type UnknownPolicyError struct{ ID policy.ID }
+
+func (e *UnknownPolicyError) Error() string { return fmt.Sprintf("unknown policy: %s", e.ID) }
+
+// entry is one revision of a policy: its program, or why there is none. It
+// lives until nobody holds it.
+type entry struct {
+	policy  policy.Policy
+	digest  string // sha256:<hex> of the module, "" of a built-in
+	runtime string
+	program program // nil when err is not
+	err     *LoadError
+	stale   *LoadError // why a later revision is not here instead
+	since   time.Time
+	stamp   string // of the module's file
+
+	refs   atomic.Int64
+	closed func()
+}
+
+// acquire takes hold of the entry, unless it is gone already.
+func (ent *entry) acquire() bool {
+	for {
+		refs := ent.refs.Load()
+		if refs == 0 {
+			return false
+		}
+		if ent.refs.CompareAndSwap(refs, refs+1) {
+			return true
+		}
+	}
+}
+
+// release lets go; the last one closes the program.
+func (ent *entry) release() {
+	if ent.refs.Add(-1) == 0 && ent.closed != nil {
+		ent.closed()
+	}
+}
+
+// hold returns the entry of a policy, to be released, nil if there is none.
+func (e *Engine) hold(id policy.ID) *entry {
+	for {
+		ent, ok := e.state.Load().byID[id]
+		if !ok {
+			return nil
+		}
+		if ent.acquire() {
+			return ent
+		}
+		// It was replaced between the two: look again.
+	}
+}
+
+// holdBundle is hold for all entries of a bundle.
+func (e *Engine) holdBundle(name string) []*entry {
+retry:
+	for {
+		all := e.state.Load().bundles[name]
+		for i, ent := range all {
+			if !ent.acquire() {
+				for _, held := range all[:i] {
+					held.release()
+				}
+				continue retry
+			}
+		}
+		return all
+	}
+}
+
+// Evaluate judges a request with one policy and says what the API server is to
+// be told: after the policy's mode, its right to mutate, its message and its
+// failurePolicy. The error is an *UnknownPolicyError.
+func (e *Engine) Evaluate(ctx context.Context, id policy.ID, req *sdk.Request) (Decision, error) {
+	ent := e.hold(id)
+	if ent == nil {
+		return Decision{}, &UnknownPolicyError{id}
+	}
+	defer ent.release()
+	return e.decide(ent, req, e.judge(ctx, ent, req)), nil
+}
+
+// Audit judges a request with one policy and gives its verdict as it is, with
+// neither mode nor any other rule applied. The error is an
+// *UnknownPolicyError.
+func (e *Engine) Audit(ctx context.Context, id policy.ID, req *sdk.Request) (Decision, error) {
+	ent := e.hold(id)
+	if ent == nil {
+		return Decision{}, &UnknownPolicyError{id}
+	}
+	defer ent.release()
+	return e.judge(ctx, ent, req), nil
+}
+
+// Has reports whether there is a policy of that ID, loaded or not.
+func (e *Engine) Has(id policy.ID) bool { return e.state.Load().byID[id] != nil }
+
+// HasBundle reports whether any policy is in that bundle.
+func (e *Engine) HasBundle(name string) bool { return len(e.state.Load().bundles[name]) > 0 }
+
+// State is how a policy stands with the engine.
+type State string
+
+// The states of a policy.
+const (
+	Loaded State = "loaded"
+	// Failed is a policy without a program: it answers by its failurePolicy.
+	Failed State = "failed"
+	// Stale is a policy of which an older revision serves, since the one that
+	// is wanted did not load.
+	Stale State = "stale"
+)
+
+// Status says how a policy stands.
+type Status struct {
+	ID        policy.ID   `json:"id"`
+	State     State       `json:"state"`
+	Module    string      `json:"module"`
+	Digest    string      `json:"digest,omitempty"`
+	Runtime   string      `json:"runtime,omitempty"`
+	Isolation string      `json:"isolation,omitempty"`
+	Mode      policy.Mode `json:"mode"`
+	Error     string      `json:"error,omitempty"`
+	Since     time.Time   `json:"since"` // when this revision was loaded, or failed to
+}
+
+// Statuses returns how every policy stands, sorted by ID.
+func (e *Engine) Statuses() []Status {
+	byID := e.state.Load().byID
+	all := make([]Status, 0, len(byID))
+	for _, id := range slices.Sorted(maps.Keys(byID)) {
+		ent := byID[id]
+		s := Status{
+			ID: id, State: Loaded, Module: ent.policy.Module, Digest: ent.digest,
+			Runtime: ent.runtime, Mode: ent.policy.Mode, Since: ent.since,
+		}
+		if g, ok := ent.program.(guestProgram); ok {
+			mode, why := g.Isolation()
+			if s.Isolation = string(mode); why != "" {
+				s.Isolation += " (" + why + ")"
+			}
+		}
+		switch {
+		case ent.err != nil:
+			s.State, s.Error = Failed, ent.err.Error()
+		case ent.stale != nil:
+			s.State, s.Error = Stale, ent.stale.Error()
+		}
+		all = append(all, s)
+	}
+	return all
+}

@@ -1,0 +1,235 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/warder-dev/warder/capability"
+	"github.com/warder-dev/warder/policy"
+	"github.com/warder-dev/warder/runtime"
+	"github.com/warder-dev/warder/sdk"
+)
+
+// LoadStage says how far a policy came before it failed to load.
+type LoadStage string
+
+// The stages of loading.
+const (
+	StageFetch    LoadStage = "fetch"
+	StageCompile  LoadStage = "compile"
+	StageSettings LoadStage = "settings"
+)
+
+// LoadError says why a policy has no program.
+type LoadError struct {
+	Policy policy.ID
+	At     LoadStage
+	Err    error
+}
+
+func (e *LoadError) Error() string { return fmt.Sprintf("policy %q: %s: %v", e.Policy, e.At, e.Err) }
+
+// Unwrap returns the cause.
+func (e *LoadError) Unwrap() error { return e.Err }
+
+// Stage returns how far the policy came.
+func (e *LoadError) Stage() string { return string(e.At) }
+
+// message is what the API server is told, in the words of Kubewarden's policy
+// server.
+func (e *LoadError) message() string {
+	if bad := (*runtime.SettingsError)(nil); errors.As(e.Err, &bad) {
+		return bad.Error()
+	}
+	return fmt.Sprintf("bootstrap failure: %s: %v", e.Policy, e.Err)
+}
+
+// loadTimeout bounds the loading of one policy: compiling the largest module in
+// Kubewarden's catalogue takes about 40 s on two cores.
+const loadTimeout = 5 * time.Minute
+
+// Apply makes the engine's policies these and no others. What has not changed
+// is not touched; what has is loaded beside what serves, and takes its place in
+// one step. A policy that does not load becomes an entry that answers by its
+// failurePolicy, or, if an older revision serves, leaves that one in place; the
+// others are not touched either way. The error joins a *LoadError for each.
+func (e *Engine) Apply(ctx context.Context, policies []policy.Policy) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.change(ctx, policies, func(old map[policy.ID]*entry) map[policy.ID]*entry {
+		return map[policy.ID]*entry{}
+	})
+}
+
+// Load adds one policy or replaces the one of its ID, as Apply does. The error
+// is a *LoadError.
+func (e *Engine) Load(ctx context.Context, p policy.Policy) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.change(ctx, []policy.Policy{p}, maps.Clone[map[policy.ID]*entry])
+}
+
+// Unload removes one policy. Requests under way end with it; it is no error
+// when there is none.
+func (e *Engine) Unload(id policy.ID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_ = e.change(context.Background(), nil, func(old map[policy.ID]*entry) map[policy.ID]*entry {
+		rest := maps.Clone(old)
+		delete(rest, id)
+		return rest
+	}) // nothing is loaded, nothing can fail
+}
+
+// change loads policies, adds them to what base keeps of the old ones, and
+// publishes the result.
+func (e *Engine) change(ctx context.Context, policies []policy.Policy,
+	base func(old map[policy.ID]*entry) map[policy.ID]*entry,
+) error {
+	old := e.state.Load().byID
+	next := base(old)
+	loaded := make([]*entry, len(policies))
+	slots := make(chan struct{}, cap(e.permits))
+	var wg sync.WaitGroup
+	for i, p := range policies {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			loaded[i] = e.entryFor(ctx, p, old[p.ID])
+		})
+	}
+	wg.Wait()
+	var errs []error
+	for i, p := range policies {
+		ent := loaded[i]
+		next[p.ID] = ent
+		switch {
+		case ent.err != nil:
+			errs = append(errs, ent.err)
+		case ent.stale != nil:
+			errs = append(errs, ent.stale)
+		}
+	}
+	e.state.Store(newState(next))
+	for id, ent := range old {
+		if next[id] != ent {
+			ent.release()
+			if next[id] == nil {
+				e.metrics.forget(id)
+				e.opts.Log.Info("policy unloaded", "policy", id)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func newState(byID map[policy.ID]*entry) *state {
+	s := &state{byID: byID, bundles: map[string][]*entry{}}
+	for _, id := range slices.Sorted(maps.Keys(byID)) {
+		if name := byID[id].policy.Bundle; name != "" {
+			s.bundles[name] = append(s.bundles[name], byID[id])
+		}
+	}
+	for _, all := range s.bundles {
+		slices.SortStableFunc(all, func(a, b *entry) int { return a.policy.Order - b.policy.Order })
+	}
+	return s
+}
+
+// entryFor returns the entry that serves the policy from now on: the old one
+// when nothing has changed, a new one otherwise.
+func (e *Engine) entryFor(ctx context.Context, p policy.Policy, old *entry) *entry {
+	stamp := moduleStamp(p.Module)
+	if old != nil && old.err == nil && old.stale == nil && old.stamp == stamp && reflect.DeepEqual(old.policy, p) {
+		return old
+	}
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
+	start := time.Now()
+	ent := &entry{policy: p, stamp: stamp, since: start}
+	ent.refs.Store(1)
+	ent.err = e.compileEntry(ctx, ent)
+	log := e.opts.Log.With("policy", p.ID, "module", p.Module)
+	switch {
+	case ent.err == nil:
+		log.Info("policy loaded", "runtime", ent.runtime, "took", time.Since(start))
+		if g, ok := ent.program.(guestProgram); ok {
+			if mode, why := g.Isolation(); mode == runtime.Fresh && e.opts.Isolation == runtime.Snapshot {
+				log.Warn("policy has a new instance for every request", "reason", why)
+			}
+		}
+		return ent
+	case old != nil && old.program != nil:
+		log.Error("policy not replaced: its older revision serves", "error", ent.err)
+		return old.staleBecause(ent.err)
+	}
+	log.Error("policy not loaded", "failurePolicy", p.FailurePolicy, "error", ent.err)
+	return ent
+}
+
+// staleBecause returns an entry with the same program that knows why it was not
+// replaced. It holds the old one, and lets go of it when it goes itself.
+func (ent *entry) staleBecause(err *LoadError) *entry {
+	held := ent.acquire()
+	kept := &entry{
+		policy: ent.policy, digest: ent.digest, runtime: ent.runtime, program: ent.program,
+		stamp: ent.stamp, since: ent.since, stale: err,
+		closed: func() {
+			if held {
+				ent.release()
+			}
+		},
+	}
+	kept.refs.Store(1)
+	return kept
+}
+
+// moduleStamp changes when the file of a module does. It is empty for other
+// modules and for files that cannot be read, which fail to load anyway.
+func moduleStamp(uri string) string {
+	path, ok := strings.CutPrefix(uri, "file://")
+	if !ok {
+		return ""
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprint(info.Size(), info.ModTime().UnixNano())
+}
+
+// hostFor is what a policy may ask. While it waits for the answer it leaves its
+// permit to others.
+func (e *Engine) hostFor(p policy.Policy, grants policy.Grants) sdk.Host {
+	return &yieldingHost{
+		engine: e,
+		host:   &capability.Host{Policy: string(p.ID), Allows: grants.Allows, Log: e.opts.Log},
+	}
+}
+
+type yieldingHost struct {
+	engine *Engine
+	host   *capability.Host
+}
+
+// Call answers tracing/log at once, and the rest without holding a permit.
+func (h *yieldingHost) Call(ctx context.Context, c sdk.HostCall) ([]byte, error) {
+	permit, ok := ctx.Value(permitKey{}).(*permit)
+	if !ok || c.Namespace == "tracing" {
+		return h.host.Call(ctx, c)
+	}
+	permit.yield()
+	answer, err := h.host.Call(ctx, c)
+	if taken := permit.take(ctx); taken != nil {
+		return nil, taken
+	}
+	return answer, err
+}

@@ -1,0 +1,85 @@
+package engine
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/warder-dev/warder/policy"
+)
+
+// metrics counts evaluations. Labels are IDs of policies and words of ours,
+// never texts of a policy.
+type metrics struct {
+	evaluations *prometheus.CounterVec
+	duration    *prometheus.HistogramVec
+}
+
+// Outcomes of an evaluation, before mode and other rules.
+const (
+	outcomeAccepted = "accepted"
+	outcomeRejected = "rejected"
+	outcomeMutated  = "mutated"
+	outcomeError    = "error"
+)
+
+func newMetrics(e *Engine, registry prometheus.Registerer) *metrics {
+	m := &metrics{
+		evaluations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "warder_evaluations_total",
+			Help: "Verdicts by policy and outcome: accepted, mutated, rejected, error (no verdict).",
+		}, []string{"policy", "outcome"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "warder_evaluation_duration_seconds",
+			Help:    "Time that a policy had a request, waiting for a worker and for the host included.",
+			Buckets: []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
+		}, []string{"policy", "runtime"}),
+	}
+	if registry != nil {
+		registry.MustRegister(m.evaluations, m.duration, &stateCollector{e, prometheus.NewDesc(
+			"warder_policies", "Policies by state: loaded, stale (an older revision serves), failed.", []string{"state"}, nil)})
+	}
+	return m
+}
+
+func (m *metrics) judged(ent *entry, d Decision) {
+	outcome := outcomeRejected
+	switch {
+	case d.Err != nil:
+		outcome = outcomeError
+	case d.Response.Allowed && d.Response.Patch != nil:
+		outcome = outcomeMutated
+	case d.Response.Allowed:
+		outcome = outcomeAccepted
+	}
+	m.evaluations.WithLabelValues(string(ent.policy.ID), outcome).Inc()
+	m.duration.WithLabelValues(string(ent.policy.ID), ent.runtime).Observe(d.Took.Seconds())
+}
+
+func (m *metrics) notLoaded(ent *entry) {
+	m.evaluations.WithLabelValues(string(ent.policy.ID), outcomeError).Inc()
+}
+
+// forget drops what was counted of a policy that is gone.
+func (m *metrics) forget(id policy.ID) {
+	m.evaluations.DeletePartialMatch(prometheus.Labels{"policy": string(id)})
+	m.duration.DeletePartialMatch(prometheus.Labels{"policy": string(id)})
+}
+
+// stateCollector counts the policies by state when it is asked.
+type stateCollector struct {
+	engine *Engine
+	desc   *prometheus.Desc
+}
+
+// Describe implements prometheus.Collector.
+func (c *stateCollector) Describe(out chan<- *prometheus.Desc) { out <- c.desc }
+
+// Collect implements prometheus.Collector.
+func (c *stateCollector) Collect(out chan<- prometheus.Metric) {
+	count := map[State]int{Loaded: 0, Stale: 0, Failed: 0}
+	for _, s := range c.engine.Statuses() {
+		count[s.State]++
+	}
+	for state, n := range count {
+		out <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, float64(n), string(state))
+	}
+}
