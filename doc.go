@@ -1,0 +1,41 @@
+// Package warder is a Kubernetes policy engine: it judges what is asked of an
+// API server by policies that are WebAssembly modules or built-in Go code, and
+// it speaks the formats of Kubewarden. This package holds no code; it is the
+// tour. Read the packages in this order.
+//
+// What a policy means:
+//
+//   - sdk is what the author of a policy imports: the request, the verdict, a
+//     view on JSON that decodes only what is looked at, and the questions that
+//     a policy may ask of its host. It is the bottom of the tree and imports
+//     the standard library alone, so that a policy compiles to a small module.
+//   - sdk/sdktest runs a policy in a Go test, without a server.
+//   - examples holds policies as a stranger would write them, with sdk alone.
+//   - library/* are the built-in policies, a folder each: the code, its test,
+//     and its cases as data in testdata. They are written with sdk alone too,
+//     and so each of them is also a Wasm policy.
+//   - library is the list of them, by name.
+//
+// What happens to a request, downward from the network to the module:
+//
+//   - admission is the HTTPS server: limits, deadlines, certificates, probes.
+//   - review reads an AdmissionReview, and writes the answer with its patch.
+//   - policy is what a policy is, as data: module, settings, mode, timeout and
+//     grants under an ID, read from policies.yml.
+//   - engine holds the compiled policies of a server and judges requests by
+//     them. Its Evaluate is the only way to judge; every command uses it.
+//   - runtime/wapc, runtime/wasi and runtime/native compile a module, each for
+//     one way to call it, and keep it ready to be asked.
+//   - runtime/internal/guest is the WebAssembly that wapc and wasi share:
+//     instances, memory that returns to a snapshot after each request, limits.
+//   - capability is what a policy may ask of the host: the cluster, registries,
+//     names, signatures. Nothing is answered that was not granted.
+//
+// What a person starts:
+//
+//   - cmd/warder is the program, one file for each subcommand.
+//   - bench measures it: go run ./bench.
+//
+// Who may import whom is a table, in arch_test.go; a test holds every package
+// to it. CONTRIBUTING.md says where a new thing goes.
+package warder
