@@ -1,0 +1,235 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/warder-dev/warder/engine"
+)
+
+// serveConfig is what serve was asked to do.
+type serveConfig struct {
+	addr                string
+	port, probePort     int
+	workers             int
+	certFile, keyFile   string
+	clientCAs           []string
+	policies            string
+	downloadDir         string
+	sigstoreCache       string
+	logLevel, logFormat string
+	logNoColor          bool
+	metrics             bool
+	alwaysAccept        string
+	noTimeout           bool
+	timeout             int // seconds
+	ignoreKube          bool
+	pprof               bool
+	continueOnErrors    bool
+
+	isolation        string
+	compilationCache string
+	memoryLimit      int // MiB
+	maxBody          int64
+	maxInFlight      int
+	pprofAddress     string
+	drain            time.Duration
+}
+
+// environment is the variable of each of Kubewarden's flags.
+// Source: the reference of its policy-server.
+func environment() map[string]string {
+	return map[string]string{
+		"addr":                                 "KUBEWARDEN_BIND_ADDRESS",
+		"port":                                 "KUBEWARDEN_PORT",
+		"readiness-probe-port":                 "KUBEWARDEN_READINESS_PROBE_PORT",
+		"workers":                              "KUBEWARDEN_WORKERS",
+		"cert-file":                            "KUBEWARDEN_CERT_FILE",
+		"key-file":                             "KUBEWARDEN_KEY_FILE",
+		"client-ca-file":                       "KUBEWARDEN_CLIENT_CA_FILE",
+		"policies":                             "KUBEWARDEN_POLICIES",
+		"policies-download-dir":                "KUBEWARDEN_POLICIES_DOWNLOAD_DIR",
+		"sigstore-cache-dir":                   "KUBEWARDEN_SIGSTORE_CACHE_DIR",
+		"log-level":                            "KUBEWARDEN_LOG_LEVEL",
+		"log-fmt":                              "KUBEWARDEN_LOG_FMT",
+		"log-no-color":                         "NO_COLOR",
+		"enable-metrics":                       "KUBEWARDEN_ENABLE_METRICS",
+		"disable-timeout-protection":           "KUBEWARDEN_DISABLE_TIMEOUT_PROTECTION",
+		"policy-timeout":                       "KUBEWARDEN_POLICY_TIMEOUT",
+		"enable-pprof":                         "KUBEWARDEN_ENABLE_PPROF",
+		"continue-on-errors":                   "KUBEWARDEN_CONTINUE_ON_ERRORS",
+		"sigstore-trust-config":                "KUBEWARDEN_SIGSTORE_TRUST_CONFIG_PATH",
+		"sources-path":                         "KUBEWARDEN_SOURCES_PATH",
+		"verification-path":                    "KUBEWARDEN_VERIFICATION_CONFIG_PATH",
+		"docker-config-json-path":              "KUBEWARDEN_DOCKER_CONFIG_JSON_PATH",
+		"daemon":                               "KUBEWARDEN_DAEMON",
+		"daemon-pid-file":                      "KUBEWARDEN_DAEMON_PID_FILE",
+		"daemon-stdout-file":                   "KUBEWARDEN_DAEMON_STDOUT_FILE",
+		"daemon-stderr-file":                   "KUBEWARDEN_DAEMON_STDERR_FILE",
+		"ignore-kubernetes-connection-failure": "KUBEWARDEN_IGNORE_KUBERNETES_CONNECTION_FAILURE",
+		"always-accept-admission-reviews-on-namespace": "KUBEWARDEN_ALWAYS_ACCEPT_ADMISSION_REVIEWS_ON_NAMESPACE",
+	}
+}
+
+// unsupported are the flags of Kubewarden that this version refuses, with what
+// to do instead. A flag is better refused than taken and not honoured.
+func unsupported() map[string]string {
+	const signatures = "this version of warder does not verify signatures: it would run modules that you want verified. Leave it out and use builtin:// or file:// modules"
+	const registries = "this version of warder does not pull from registries. Leave it out and use builtin:// or file:// modules"
+	const daemon = "warder runs in the foreground: let systemd or Kubernetes keep it running"
+	return map[string]string{
+		"sigstore-trust-config":   signatures,
+		"verification-path":       signatures,
+		"sources-path":            registries,
+		"docker-config-json-path": registries,
+		"daemon":                  daemon,
+		"daemon-pid-file":         daemon,
+		"daemon-stdout-file":      daemon,
+		"daemon-stderr-file":      daemon,
+	}
+}
+
+func (c *serveConfig) addFlags(f *pflag.FlagSet) {
+	f.SortFlags = false
+	f.StringVar(&c.addr, "addr", "0.0.0.0", "address to listen on; IPv6 in brackets")
+	f.IntVar(&c.port, "port", 3000, "port of the API (HTTPS)")
+	f.IntVar(&c.probePort, "readiness-probe-port", 8081, "port of /readiness, /livez, /metrics and /policies (plain HTTP)")
+	f.IntVar(&c.workers, "workers", 0, "evaluations that may use a processor at the same time (default: the processors)")
+	f.StringVar(&c.certFile, "cert-file", "", "certificate in PEM, its chain after it (default: a self-signed one is made)")
+	f.StringVar(&c.keyFile, "key-file", "", "key of the certificate in PEM")
+	f.StringSliceVar(&c.clientCAs, "client-ca-file", nil, "CAs in PEM that clients need a certificate of (mTLS); repeated or separated by commas")
+	f.StringVar(&c.policies, "policies", "policies.yml", "the policies")
+	f.StringVar(&c.downloadDir, "policies-download-dir", "", "writable folder; compiled modules are kept below it")
+	f.StringVar(&c.sigstoreCache, "sigstore-cache-dir", "", "accepted for Kubewarden's sake; nothing is kept there")
+	f.StringVar(&c.logLevel, "log-level", "info", "trace, debug, info, warn or error")
+	f.StringVar(&c.logFormat, "log-fmt", "text", "text or json")
+	f.BoolVar(&c.logNoColor, "log-no-color", false, "accepted for Kubewarden's sake; logs have no colours")
+	f.BoolVar(&c.metrics, "enable-metrics", false, "accepted for Kubewarden's sake; /metrics is always there")
+	f.StringVar(&c.alwaysAccept, "always-accept-admission-reviews-on-namespace", "", "namespace in which every request is accepted unjudged")
+	f.BoolVar(&c.noTimeout, "disable-timeout-protection", false, "let policies without a timeout of their own run for ever")
+	f.IntVar(&c.timeout, "policy-timeout", 2, "seconds that a policy has for a request, if it has no timeout of its own")
+	f.BoolVar(&c.ignoreKube, "ignore-kubernetes-connection-failure", false, "accepted for Kubewarden's sake; this version asks no cluster")
+	f.BoolVar(&c.pprof, "enable-pprof", false, "serve /debug/pprof/ on --pprof-address")
+	f.BoolVar(&c.continueOnErrors, "continue-on-errors", true, "start although a policy does not load; it then answers by its failurePolicy (Kubewarden's default is false)")
+
+	f.StringVar(&c.isolation, "isolation", "snapshot", "how requests are kept apart in WebAssembly policies: snapshot, or fresh (a new instance each)")
+	f.StringVar(&c.compilationCache, "compilation-cache-dir", "", "folder of compiled modules; only you may write there (default: your cache folder)")
+	f.IntVar(&c.memoryLimit, "policy-memory-limit", 256, "MiB that one instance of a WebAssembly policy may use")
+	f.Int64Var(&c.maxBody, "max-body-bytes", 0, "largest review, in bytes (default: 7 MiB)")
+	f.IntVar(&c.maxInFlight, "max-in-flight", 0, "requests at the same time; more are answered with 429 (default: 1024)")
+	f.StringVar(&c.pprofAddress, "pprof-address", "127.0.0.1:6060", "loopback address of --enable-pprof")
+	f.DurationVar(&c.drain, "drain", 0, "how long to go on serving after SIGTERM, while /readiness says 503")
+
+	for name := range unsupported() {
+		f.String(name, "", "refused: "+unsupported()[name])
+		f.Lookup(name).NoOptDefVal = "true"
+		f.Lookup(name).Hidden = true
+	}
+}
+
+// fromEnvironment sets the flags that were not given from their variables, and
+// refuses those that are not supported.
+func (c *serveConfig) fromEnvironment(f *pflag.FlagSet, lookup func(string) (string, bool)) error {
+	refused := unsupported()
+	for name, variable := range environment() {
+		flag := f.Lookup(name)
+		value, ok := lookup(variable)
+		from := "--" + name
+		if ok = ok && !flag.Changed; ok {
+			from = variable
+			if flag.Value.Type() == "bool" {
+				value = truth(value)
+			}
+			if err := f.Set(name, value); err != nil {
+				return usagef("%s: %w", variable, err)
+			}
+		}
+		if why, ok := refused[name]; ok && flag.Changed && flag.Value.String() != "" && flag.Value.String() != "false" {
+			return usagef("%s: %s", from, why)
+		}
+	}
+	return nil
+}
+
+// truth is what a boolean variable says. Kubewarden takes true and false alone;
+// NO_COLOR=1 and an empty variable have a meaning everywhere else.
+func truth(value string) string {
+	switch strings.ToLower(value) {
+	case "", "0", "no", "off", "false":
+		return "false"
+	case "1", "yes", "on", "true":
+		return "true"
+	}
+	return value // pflag says what is wrong with it
+}
+
+// validate reports every flag that cannot work.
+func (c *serveConfig) validate() error {
+	var wrong []string
+	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+	if _, err := netip.ParseAddr(c.host()); err != nil {
+		bad("--addr %q: want an IP address, IPv6 in brackets", c.addr)
+	}
+	for name, port := range map[string]int{"port": c.port, "readiness-probe-port": c.probePort} {
+		if port < 0 || port > 65535 {
+			bad("--%s %d: want 0 to 65535", name, port)
+		}
+	}
+	if _, ok := levels()[c.logLevel]; !ok {
+		bad("--log-level %q: want trace, debug, info, warn or error", c.logLevel)
+	}
+	switch c.logFormat {
+	case "text", "json":
+	case "otlp":
+		bad("--log-fmt otlp: this version of warder exports no traces; want text or json")
+	default:
+		bad("--log-fmt %q: want text or json", c.logFormat)
+	}
+	if c.timeout < 1 && !c.noTimeout {
+		bad("--policy-timeout %d: want at least 1 second, or --disable-timeout-protection", c.timeout)
+	}
+	if c.isolation != "snapshot" && c.isolation != "fresh" {
+		bad("--isolation %q: want snapshot or fresh", c.isolation)
+	}
+	if c.memoryLimit < 1 || c.memoryLimit > 4096 {
+		bad("--policy-memory-limit %d: want 1 to 4096 MiB", c.memoryLimit)
+	}
+	if c.workers < 0 || c.maxInFlight < 0 || c.maxBody < 0 || c.drain < 0 {
+		bad("--workers, --max-in-flight, --max-body-bytes and --drain cannot be negative")
+	}
+	if len(wrong) > 0 {
+		return usagef("%s", strings.Join(wrong, "; "))
+	}
+	return nil
+}
+
+func (c *serveConfig) host() string { return strings.Trim(c.addr, "[]") }
+
+func (c *serveConfig) evaluationTimeout() time.Duration {
+	if c.noTimeout {
+		return engine.NoTimeout
+	}
+	return time.Duration(c.timeout) * time.Second
+}
+
+// levels are the names of log levels.
+func levels() map[string]slog.Level {
+	return map[string]slog.Level{
+		"trace": slog.LevelDebug - 4, "debug": slog.LevelDebug, "info": slog.LevelInfo,
+		"warn": slog.LevelWarn, "error": slog.LevelError,
+	}
+}
+
+func (c *serveConfig) logger(w io.Writer) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: levels()[c.logLevel]}
+	if c.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
