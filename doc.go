@@ -24,6 +24,8 @@
 //     grants under an ID, read from policies.yml.
 //   - engine holds the compiled policies of a server and judges requests by
 //     them. Its Evaluate is the only way to judge; every command uses it.
+//   - runtime is what the engine sees of WebAssembly as a whole: limits, what a
+//     module says of itself, why a guest gave no verdict.
 //   - runtime/wapc, runtime/wasi and runtime/native compile a module, each for
 //     one way to call it, and keep it ready to be asked.
 //   - runtime/internal/guest is the WebAssembly that wapc and wasi share:
