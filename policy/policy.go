@@ -1,0 +1,92 @@
+// Package policy is what a policy is, as data: a module with settings, mode,
+// timeout and grants, under an ID. It comes from policies.yml or from a custom
+// resource; the engine makes a program of it.
+package policy
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// ID names a policy on one server. It is the last segment of its URL and has
+// no slash.
+type ID string
+
+// Policy is one entry of policies.yml.
+type Policy struct {
+	ID ID
+	// Module is where the module is: builtin://NAME, file:///PATH and so on.
+	Module string
+	// Settings are the policy's own, a JSON object; nil is the empty object.
+	Settings json.RawMessage
+	Mode     Mode
+	// AllowedToMutate lets the verdict change the object.
+	AllowedToMutate bool
+	// Message, when not empty, replaces the policy's own in a rejection.
+	Message string
+	// Timeout bounds one evaluation, host calls included; 0 is the server's
+	// default.
+	Timeout               time.Duration
+	ContextAwareResources []Resource
+	// HostCapabilities are patterns of what the policy may ask of the host;
+	// empty grants nothing.
+	HostCapabilities []string
+
+	// FailurePolicy says what no verdict means. An extension of warder.
+	FailurePolicy FailurePolicy
+	// Bundle joins the policy to the others of that name, which answer one
+	// request together at /review/{bundle}. An extension of warder.
+	Bundle string
+	// Order is the policy's place in its bundle, low first; equal ones are in
+	// the order of their IDs. An extension of warder.
+	Order int
+	// Rules narrow the requests that the policy judges in its bundle; none
+	// judges all. An extension of warder.
+	Rules []Rule
+
+	// Group makes the policy a group: a boolean expression over members. Module
+	// and what belongs to it are then empty.
+	Group *Group
+}
+
+// Mode says what a verdict does to the request.
+type Mode string
+
+// Protect refuses what the policy refuses; Monitor only records it.
+const (
+	Protect Mode = "protect"
+	Monitor Mode = "monitor"
+)
+
+// FailurePolicy says what happens to a request for which a policy has no
+// verdict: it could not be loaded, or failed, or took too long.
+type FailurePolicy string
+
+// Fail refuses the request, Ignore lets it through with a warning.
+const (
+	Fail   FailurePolicy = "Fail"
+	Ignore FailurePolicy = "Ignore"
+)
+
+// Resource names a kind that a policy may read from the cluster.
+type Resource struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+}
+
+// Rule says which requests a policy judges. "*" stands for all; resources may
+// be "pods", "pods/status", "pods/*", "*/status" or "*/*". Every list has at
+// least one element.
+type Rule struct {
+	APIGroups   []string
+	APIVersions []string
+	Resources   []string
+	Operations  []string
+}
+
+// Group is a policy whose verdict is an expression over its members'.
+type Group struct {
+	Expression string
+	Message    string
+	Members    map[string]Policy // by name; only module, settings, timeout and grants are used
+}
