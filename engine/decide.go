@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/warder-dev/warder/policy"
@@ -86,15 +87,8 @@ func (e *Engine) judge(ctx context.Context, ent *entry, req *sdk.Request) Decisi
 		return failure(ent.policy.ID, req, ent.err)
 	}
 	start := time.Now()
-	v, err := e.ask(ctx, ent, req)
-	d := Decision{Policy: ent.policy.ID, Took: time.Since(start)}
-	if err == nil {
-		d.mutated = v.MutatedObject
-		d.Response, err = review.FromVerdict(req, v)
-		if err != nil {
-			err = &EvaluationError{ent.policy.ID, "decode", d.Took, fmt.Errorf("internal server error: invalid response format: %w", err)}
-		}
-	}
+	d, err := e.verdict(ctx, ent, req)
+	d.Took = time.Since(start)
 	if err != nil {
 		e.opts.Log.Warn("policy gave no verdict", "policy", ent.policy.ID, "request", req.UID, "error", err)
 		took := d.Took
@@ -103,6 +97,28 @@ func (e *Engine) judge(ctx context.Context, ent *entry, req *sdk.Request) Decisi
 	}
 	e.metrics.judged(ent, d)
 	return d
+}
+
+// verdict asks a program and makes a response of its verdict. A fault of ours
+// costs this verdict and not the process. The error is an *EvaluationError.
+func (e *Engine) verdict(ctx context.Context, ent *entry, req *sdk.Request) (d Decision, err error) {
+	start := time.Now()
+	defer func() {
+		if r := recover(); r != nil {
+			e.opts.Log.Error("panic while a policy was asked", "policy", ent.policy.ID, "panic", r, "stack", string(debug.Stack()))
+			d, err = Decision{}, &EvaluationError{ent.policy.ID, "call", time.Since(start), fmt.Errorf("internal server error: panic: %v", r)}
+		}
+	}()
+	v, err := e.ask(ctx, ent, req)
+	if err != nil {
+		return Decision{}, err
+	}
+	d = Decision{Policy: ent.policy.ID, mutated: v.MutatedObject}
+	if d.Response, err = review.FromVerdict(req, v); err != nil {
+		return Decision{}, &EvaluationError{ent.policy.ID, "decode", time.Since(start),
+			fmt.Errorf("internal server error: invalid response format: %w", err)}
+	}
+	return d, nil
 }
 
 // ask asks a program within its time. The error is an *EvaluationError.

@@ -171,7 +171,7 @@ func (e *Engine) entryFor(ctx context.Context, p policy.Policy, old *entry) *ent
 		log.Error("policy not replaced: its older revision serves", "error", ent.err)
 		return old.staleBecause(ent.err)
 	}
-	log.Error("policy not loaded", "failurePolicy", p.FailurePolicy, "error", ent.err)
+	log.Error("policy not loaded", "failure_policy", p.FailurePolicy, "error", ent.err)
 	return ent
 }
 
