@@ -121,7 +121,7 @@ func answerCall(operation string, payload []byte) ([]byte, error) {
 		}
 		return judgeInput(reactorHost{}, reactor.judge, request)
 	}
-	return nil, fmt.Errorf("Could not find function %q", operation) //nolint:revive,staticcheck // the text of Kubewarden's Go SDK
+	return nil, fmt.Errorf("Could not find function %q", operation) //nolint:staticcheck // the text of Kubewarden's Go SDK
 }
 
 // load gives the policy its settings, unless it has these already.

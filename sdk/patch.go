@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"strings"
 )
 
@@ -77,178 +76,93 @@ func (e *PatchError) Error() string {
 // Apply returns the document with the changes made in their order. The text
 // given is not changed. The error is a *PatchError.
 func (p Patch) Apply(text json.RawMessage) (json.RawMessage, error) {
-	if len(bytes.TrimSpace(text)) == 0 {
-		text = json.RawMessage("null")
+	if len(p) == 0 {
+		return text, nil
+	}
+	root := node{text: bytes.TrimSpace(text)}
+	if len(root.text) == 0 {
+		root.text = []byte("null")
+	}
+	if Check(root.text) != nil {
+		return nil, &PatchError{0, p[0], "the document is not JSON"}
 	}
 	for i, op := range p {
-		next, problem := op.apply(text)
-		if problem != "" {
+		if problem := op.apply(&root); problem != "" {
 			return nil, &PatchError{i, op, problem}
 		}
-		text = next
 	}
-	return text, nil
+	return root.appendTo(make([]byte, 0, len(text)+64*len(p))), nil
 }
 
-func (op PatchOperation) apply(text []byte) (result []byte, problem string) {
-	if op.Op != PatchRemove {
-		if err := Check(op.Value); err != nil {
-			return nil, "the value is not JSON"
+func (op PatchOperation) apply(root *node) (problem string) {
+	switch op.Op {
+	case PatchAdd, PatchReplace, PatchSet:
+		if Check(op.Value) != nil {
+			return "the value is not JSON"
 		}
+	case PatchRemove:
+	default:
+		return fmt.Sprintf("no operation is called %q", op.Op)
 	}
 	if op.Path == "" {
 		if op.Op == PatchRemove {
-			return nil, "the document itself cannot be removed"
+			return "the document itself cannot be removed"
 		}
-		return op.Value, ""
+		*root = op.node()
+		return ""
 	}
 	if op.Path[0] != '/' {
-		return nil, "the path does not start with a slash"
+		return "the path does not start with a slash"
 	}
 	tokens := strings.Split(op.Path[1:], "/")
 	for i := range tokens {
 		tokens[i] = strings.ReplaceAll(strings.ReplaceAll(tokens[i], "~1", "/"), "~0", "~")
 	}
-	return op.edit(text, tokens)
+	last := len(tokens) - 1
+	for _, token := range tokens[:last] {
+		if root, problem = op.step(root, token); problem != "" {
+			return problem
+		}
+	}
+	return op.change(root, tokens[last])
 }
 
-// edit makes the change at the end of tokens below the container in text.
-func (op PatchOperation) edit(text []byte, tokens []string) ([]byte, string) {
-	text = bytes.TrimSpace(text)
-	token, rest := tokens[0], tokens[1:]
-	if len(text) == 0 || text[0] != '{' && text[0] != '[' {
-		return nil, fmt.Sprintf("%q is below something that is neither an object nor a list", token)
-	}
-	place, problem := find(text, token)
+// node is the operation's value as a part of a document.
+func (op PatchOperation) node() node { return node{text: bytes.TrimSpace(op.Value)} }
+
+// step goes to the child of n called token, which Set makes if need be.
+func (op PatchOperation) step(n *node, token string) (next *node, problem string) {
+	at, problem := n.find(token)
 	if problem != "" {
 		return nil, problem
 	}
-	if len(rest) == 0 {
-		return op.change(text, token, place)
-	}
-	if !place.found || op.Op == PatchSet && isNull(text[place.from:place.to]) {
-		if op.Op != PatchSet || text[0] != '{' {
+	if at == len(n.children) || op.Op == PatchSet && string(n.children[at].value.text) == "null" {
+		if op.Op != PatchSet || !n.isObject() {
 			return nil, fmt.Sprintf("there is no %q", token)
 		}
-		inner, problem := op.edit([]byte("{}"), rest)
-		if problem != "" {
-			return nil, problem
-		}
-		return put(text, token, place, inner), ""
+		n.put(at, token, node{text: []byte("{}")})
 	}
-	inner, problem := op.edit(text[place.from:place.to], rest)
+	return &n.children[at].value, ""
+}
+
+// change does the operation to the child of n called token.
+func (op PatchOperation) change(n *node, token string) (problem string) {
+	at, problem := n.find(token)
 	if problem != "" {
-		return nil, problem
+		return problem
 	}
-	return splice(text, place.from, place.to, inner), ""
-}
-
-func isNull(raw []byte) bool { return string(raw) == "null" }
-
-// place is where a child is in the text of its container. When it is not
-// found, from is where a new last child would go.
-type place struct {
-	found bool
-	// from and to bound the child's value.
-	from, to int
-	// start bounds the child with its name.
-	start int
-	count int // children of the container
-}
-
-// find looks for the member or element called token.
-func find(text []byte, token string) (place, string) {
-	p := place{from: len(text) - 1, to: len(text) - 1}
-	if text[0] == '{' {
-		for m := range members(text) {
-			p.count++
-			if named(m.name, token) { // the last of two counts
-				p.found = true
-				p.start = offsetIn(text, m.name)
-				p.from = offsetIn(text, m.value)
-				p.to = p.from + len(m.value)
-			}
-		}
-		return p, ""
+	found := at < len(n.children)
+	switch {
+	case op.Op == PatchAdd && found && !n.isObject():
+		n.insert(at, op.node())
+	case op.Op == PatchAdd || op.Op == PatchSet:
+		n.put(at, token, op.node())
+	case !found:
+		return fmt.Sprintf("there is no %q", token)
+	case op.Op == PatchReplace:
+		n.put(at, token, op.node())
+	default:
+		n.remove(at, token)
 	}
-	want := -1
-	if token != "-" {
-		n, err := strconv.Atoi(token)
-		if err != nil || n < 0 || len(token) > 1 && token[0] == '0' {
-			return p, fmt.Sprintf("%q is not an index of a list", token)
-		}
-		want = n
-	}
-	for i, raw := range elements(text) {
-		p.count++
-		if i == want {
-			p.found = true
-			p.from = offsetIn(text, raw)
-			p.start, p.to = p.from, p.from+len(raw)
-		}
-	}
-	if !p.found && want > p.count {
-		return p, fmt.Sprintf("the list has %d elements, there is no %d", p.count, want)
-	}
-	return p, ""
-}
-
-// change does op to the child at p of the container in text.
-func (op PatchOperation) change(text []byte, token string, p place) ([]byte, string) {
-	switch op.Op {
-	case PatchAdd, PatchSet:
-		if text[0] == '[' && p.found && op.Op == PatchAdd {
-			return splice(text, p.from, p.from, append(bytes.Clone(op.Value), ',')), ""
-		}
-		return put(text, token, p, op.Value), ""
-	case PatchReplace:
-		if !p.found {
-			return nil, fmt.Sprintf("there is no %q", token)
-		}
-		return splice(text, p.from, p.to, op.Value), ""
-	case PatchRemove:
-		if !p.found {
-			return nil, fmt.Sprintf("there is no %q", token)
-		}
-		return cut(text, p), ""
-	}
-	return nil, fmt.Sprintf("no operation is called %q", op.Op)
-}
-
-// put makes value the child called token, in place of the one at p or last.
-func put(text []byte, token string, p place, value []byte) []byte {
-	if p.found {
-		return splice(text, p.from, p.to, value)
-	}
-	var child []byte
-	if p.count > 0 {
-		child = append(child, ',')
-	}
-	if text[0] == '{' {
-		child = append(appendQuoted(child, token), ':')
-	}
-	return splice(text, p.from, p.from, append(child, value...))
-}
-
-// cut removes the child at p with the comma that sets it apart.
-func cut(text []byte, p place) []byte {
-	after := skipSpace(text, p.to)
-	if after < len(text) && text[after] == ',' {
-		return splice(text, p.start, skipSpace(text, after+1), nil)
-	}
-	before := p.start
-	for before > 0 && text[before] != ',' && text[before] != text[0] {
-		before--
-	}
-	if before == 0 {
-		before = 1 // the only child: keep the bracket
-	}
-	return splice(text, before, p.to, nil)
-}
-
-func splice(text []byte, from, to int, with []byte) []byte {
-	out := make([]byte, 0, len(text)-(to-from)+len(with))
-	out = append(out, text[:from]...)
-	out = append(out, with...)
-	return append(out, text[to:]...)
+	return ""
 }

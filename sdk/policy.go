@@ -76,6 +76,9 @@ func DecodeSettings(raw json.RawMessage, target any) error {
 
 // settingsError says err in the words of somebody who writes settings.
 func settingsError(raw []byte, err error, target reflect.Type) error {
+	if broken := Check(raw); broken != nil {
+		return fmt.Errorf("settings: %w", broken)
+	}
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) {
 		where := wrong.Field

@@ -153,7 +153,14 @@ func (v Verdict) Resolve(r *Request) (Verdict, error) {
 	if v.MutatedObject != nil {
 		return v, fmt.Errorf("verdict: both a patch and a mutated object")
 	}
-	mutated, err := v.Patch.Apply(r.subject())
+	subject := r.subject()
+	if subject == nil {
+		// There is nothing to change, as in a deletion: whatever is put in its
+		// place, the host refuses in its own words.
+		v.MutatedObject, v.Patch = json.RawMessage("{}"), nil
+		return v, nil
+	}
+	mutated, err := v.Patch.Apply(subject)
 	if err != nil {
 		return v, err
 	}

@@ -302,7 +302,7 @@ func child(text, here []byte, at int) (step, []byte) {
 }
 
 // ErrNoPodSpec is wrapped by the error of PodSpec for a kind that has none.
-var ErrNoPodSpec = errors.New("Object should be one of these kinds: Deployment, ReplicaSet, StatefulSet, DaemonSet, ReplicationController, Job, CronJob, Pod") //nolint:revive,staticcheck // the text is upstream's, and users see it
+var ErrNoPodSpec = errors.New("Object should be one of these kinds: Deployment, ReplicaSet, StatefulSet, DaemonSet, ReplicationController, Job, CronJob, Pod") //nolint:staticcheck // the text is upstream's, and users see it
 
 // PodSpec returns the pod spec inside the object of a request about a Pod or
 // a kind that makes pods: Deployment, ReplicaSet, StatefulSet, DaemonSet,

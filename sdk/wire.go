@@ -78,9 +78,9 @@ func (p *parser) object(raw []byte, path string, known []string, field func(name
 	return seen
 }
 
-// need fails for the first of the known names, among the first n, not seen.
-func (p *parser) need(raw []byte, path string, known []string, n int, seen uint32) {
-	for i, name := range known[:n] {
+// need fails for the first of the names, the first ones known, not seen.
+func (p *parser) need(raw []byte, path string, names []string, seen uint32) {
+	for i, name := range names {
 		if seen>>i&1 == 0 {
 			p.fail(raw[len(raw)-1:], path, "missing field `"+name+"`")
 		}
@@ -135,7 +135,7 @@ func (p *parser) request(text []byte) (*Request, error) {
 	raw := text[start:]
 	r := &Request{}
 	seen := p.object(raw, "", requestFields, func(name string, v []byte) { p.requestField(r, name, v) })
-	p.need(raw, "", requestFields, 5, seen)
+	p.need(raw, "", requestFields[:5], seen)
 	if p.err != nil {
 		return nil, p.err
 	}
@@ -148,7 +148,7 @@ func (p *parser) requestField(r *Request, name string, v []byte) {
 	case "uid":
 		r.UID = p.str(v, name)
 	case "kind":
-		r.Kind = GroupVersionKind(p.triple(v, name, "kind"))
+		r.Kind = p.triple(v, name, "kind")
 	case "resource":
 		t := p.triple(v, name, "resource")
 		r.Resource = GroupVersionResource{t.Group, t.Version, t.Kind}
@@ -160,7 +160,7 @@ func (p *parser) requestField(r *Request, name string, v []byte) {
 		r.SubResource = p.optional(v, name)
 	case "requestKind":
 		if v[0] != 'n' {
-			t := GroupVersionKind(p.triple(v, name, "kind"))
+			t := p.triple(v, name, "kind")
 			r.RequestKind = &t
 		}
 	case "requestResource":
@@ -211,7 +211,7 @@ func (p *parser) triple(raw []byte, path, third string) (t GroupVersionKind) {
 			t.Kind = s
 		}
 	})
-	p.need(raw, path, known, len(known), seen)
+	p.need(raw, path, known, seen)
 	return t
 }
 
@@ -258,14 +258,14 @@ func (r *Request) AppendJSON(dst []byte) []byte {
 	}
 	e := encoder{dst: append(dst, '{')}
 	e.str("uid", r.UID)
-	e.triple("kind", r.Kind.Group, r.Kind.Version, "kind", r.Kind.Kind)
-	e.triple("resource", r.Resource.Group, r.Resource.Version, "resource", r.Resource.Resource)
+	e.triple("kind", "kind", r.Kind)
+	e.triple("resource", "resource", r.Resource.asKind())
 	e.optional("subResource", r.SubResource)
 	if k := r.RequestKind; k != nil {
-		e.triple("requestKind", k.Group, k.Version, "kind", k.Kind)
+		e.triple("requestKind", "kind", *k)
 	}
 	if k := r.RequestResource; k != nil {
-		e.triple("requestResource", k.Group, k.Version, "resource", k.Resource)
+		e.triple("requestResource", "resource", k.asKind())
 	}
 	e.optional("requestSubResource", r.RequestSubResource)
 	e.optional("name", r.Name)
@@ -322,12 +322,18 @@ func (e *encoder) raw(name string, value []byte) {
 	}
 }
 
-func (e *encoder) triple(name, group, version, third, value string) {
+// asKind is the resource in the fields of a kind, which are encoded alike.
+func (r GroupVersionResource) asKind() GroupVersionKind {
+	return GroupVersionKind{r.Group, r.Version, r.Resource}
+}
+
+// triple appends a group, a version and what is called third.
+func (e *encoder) triple(name, third string, t GroupVersionKind) {
 	e.name(name)
 	e.dst = append(e.dst, '{')
-	e.str("group", group)
-	e.str("version", version)
-	e.str(third, value)
+	e.str("group", t.Group)
+	e.str("version", t.Version)
+	e.str(third, t.Kind)
 	e.dst = append(e.dst, '}')
 }
 
