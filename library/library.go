@@ -1,0 +1,87 @@
+// Package library lists the policies that warder brings with it. Each is a
+// package of its own below this one, written as any author would write it, and
+// takes the settings of the Kubewarden policy of the same name.
+package library
+
+import (
+	"slices"
+
+	"github.com/warder-dev/warder/library/capabilitiespsp"
+	"github.com/warder-dev/warder/library/containerresources"
+	"github.com/warder-dev/warder/library/hostnamespacespsp"
+	"github.com/warder-dev/warder/library/podprivileged"
+	"github.com/warder-dev/warder/library/safelabels"
+	"github.com/warder-dev/warder/library/trustedrepos"
+	"github.com/warder-dev/warder/sdk"
+)
+
+// Builtin is a policy that needs no download.
+type Builtin struct {
+	// Name is what users call it: "pod-privileged".
+	Name string
+	// Summary is one sentence about what it does.
+	Summary string
+	// Mutating says that it changes objects, with some settings at least.
+	Mutating bool
+	Policy   sdk.Policy
+}
+
+// All returns every built-in policy, sorted by name. The slice is the
+// caller's.
+func All() []Builtin {
+	return []Builtin{
+		{
+			Name:     "capabilities-psp",
+			Summary:  "Controls which Linux capabilities containers may add, and adds or drops those that they must have or lose.",
+			Mutating: true,
+			Policy:   capabilitiespsp.Policy(),
+		},
+		{
+			Name:     "container-resources",
+			Summary:  "Keeps the CPU and memory requests and limits of containers within bounds, and fills in defaults.",
+			Mutating: true,
+			Policy:   containerresources.Policy(),
+		},
+		{
+			Name:    "host-namespaces-psp",
+			Summary: "Refuses pods that share the node's IPC, network or PID namespace, or take host ports that are not allowed.",
+			Policy:  hostnamespacespsp.Policy(),
+		},
+		{
+			Name:    "pod-privileged",
+			Summary: "Refuses privileged containers.",
+			Policy:  podprivileged.Policy(),
+		},
+		{
+			Name:    "safe-labels",
+			Summary: "Denies labels, requires them, or constrains their values.",
+			Policy:  safelabels.Policy(),
+		},
+		{
+			Name:    "trusted-repos",
+			Summary: "Restricts the registries, tags and images that containers come from.",
+			Policy:  trustedrepos.Policy(),
+		},
+	}
+}
+
+// Lookup returns the built-in of the name, false if there is none.
+func Lookup(name string) (Builtin, bool) {
+	for _, b := range All() {
+		if b.Name == name {
+			return b, true
+		}
+	}
+	return Builtin{}, false
+}
+
+// Names returns the names of the built-in policies, sorted.
+func Names() []string {
+	all := All()
+	names := make([]string, len(all))
+	for i, b := range all {
+		names[i] = b.Name
+	}
+	slices.Sort(names)
+	return names
+}

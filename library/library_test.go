@@ -1,0 +1,133 @@
+package library_test
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/warder-dev/warder/library"
+	"github.com/warder-dev/warder/sdk"
+	"github.com/warder-dev/warder/sdk/sdktest"
+)
+
+func TestAllIsSortedAndComplete(t *testing.T) {
+	var names []string
+	for _, b := range library.All() {
+		names = append(names, b.Name)
+		if !regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`).MatchString(b.Name) {
+			t.Errorf("name %q, want words with dashes", b.Name)
+		}
+		if !strings.HasSuffix(b.Summary, ".") || strings.Contains(b.Summary, "\n") {
+			t.Errorf("%s: summary %q, want one sentence", b.Name, b.Summary)
+		}
+	}
+	if !slices.IsSorted(names) || len(slices.Compact(slices.Clone(names))) != len(names) {
+		t.Errorf("names %q, want them sorted and each once", names)
+	}
+	if !slices.Equal(names, library.Names()) {
+		t.Errorf("Names() = %q, want %q", library.Names(), names)
+	}
+}
+
+func TestLookupFindsByTheWholeName(t *testing.T) {
+	for _, name := range library.Names() {
+		if b, ok := library.Lookup(name); !ok || b.Name != name {
+			t.Errorf("Lookup(%q) = %q, %t", name, b.Name, ok)
+		}
+	}
+	for _, name := range []string{"", "pod-privilege", "Pod-Privileged", "pod-privileged-policy"} {
+		if b, ok := library.Lookup(name); ok {
+			t.Errorf("Lookup(%q) = %q, want none", name, b.Name)
+		}
+	}
+}
+
+// Only policies that say so may change objects: the server refuses a mutation
+// of the others.
+func TestMutatingSaysWhichPoliciesMutate(t *testing.T) {
+	settings := map[string]string{
+		"capabilities-psp":    `{"required_drop_capabilities": ["ALL"]}`,
+		"container-resources": `{"cpu": {"defaultLimit": 1}}`,
+	}
+	for _, b := range library.All() {
+		var given any
+		if text, ok := settings[b.Name]; ok {
+			given = text
+		}
+		req := sdktest.Request(t, "Pod", `{"spec": {"containers": [{"name": "a", "image": "nginx"}]}}`)
+		v := sdktest.Judge(t, b.Policy, given, req)
+		if !v.Accepted || (v.MutatedObject != nil) != b.Mutating {
+			t.Errorf("%s: verdict %+v, want a mutation: %t", b.Name, v, b.Mutating)
+		}
+	}
+}
+
+// An API server sends what it sends: no policy may panic, or accept in silence,
+// because an object is not shaped as it should be.
+func TestPoliciesSurviveMisshapenObjects(t *testing.T) {
+	settings := map[string]any{
+		"container-resources": `{"cpu": {"maxLimit": 1}, "memory": {"ignoreValues": true}}`,
+		"trusted-repos":       `{"registries": {"allow": ["ghcr.io"]}}`,
+		"safe-labels":         `{"denied_labels": ["a"]}`,
+	}
+	// Each of these is no Pod, and has something to refuse beside.
+	objects := []string{
+		`[]`, `"x"`, `7`, `true`,
+		`{"spec": [], "metadata": []}`,
+		`{"spec": "x", "metadata": "x"}`,
+		`{"spec": {"containers": {}, "initContainers": 1, "hostPID": 0}, "metadata": {"labels": []}}`,
+		`{"spec": {"containers": ["c"], "hostIPC": "yes"}, "metadata": {"labels": "a"}}`,
+		`{"spec": {"containers": [{"image": 1, "securityContext": [], "resources": 1, "ports": {}}]}, "metadata": {"labels": {"a": {}}}}`,
+	}
+	for _, b := range library.All() {
+		judge := sdktest.Load(t, b.Policy, settings[b.Name])
+		for _, object := range objects {
+			req := &sdk.Request{Kind: sdk.GroupVersionKind{Version: "v1", Kind: "Pod"}, Object: []byte(object)}
+			v, err := judge(t.Context(), req)
+			if err == nil && v.Accepted {
+				t.Errorf("%s: accepted %s", b.Name, object)
+			}
+			if err == nil && v.Message == "" {
+				t.Errorf("%s: rejected %s without a reason", b.Name, object)
+			}
+		}
+	}
+}
+
+// A message names what a person reads, and a large object costs no more than
+// its size: each place that is named is found by reading the object again.
+func TestMessagesOfLargeObjectsStayShort(t *testing.T) {
+	settings := map[string]any{"trusted-repos": `{"registries": {"allow": ["ghcr.io"]}}`}
+	pod := `{"spec": {"containers": [` + strings.Repeat(`{"image": "nginx", "ports": [{"hostPort": 80}],`+
+		`"securityContext": {"privileged": true, "capabilities": {"add": ["BPF"]}}},`, 4999) +
+		`{"image": "nginx", "ports": [{"hostPort": 80}], "securityContext": {"privileged": true, "capabilities": {"add": ["BPF"]}}}]}}`
+	req := sdktest.Request(t, "Pod", pod)
+	for _, name := range []string{"capabilities-psp", "host-namespaces-psp", "pod-privileged", "trusted-repos"} {
+		b, _ := library.Lookup(name)
+		v := sdktest.Judge(t, b.Policy, settings[name], req)
+		if v.Accepted || !strings.Contains(v.Message, " and 4990 more") || len(v.Message) > 2000 {
+			t.Errorf("%s: accepted %t, %d bytes of message: %s", name, v.Accepted, len(v.Message), v.Message[:min(len(v.Message), 300)])
+		}
+	}
+}
+
+func BenchmarkJudge(b *testing.B) {
+	settings := map[string]any{"container-resources": `{"cpu": {"maxLimit": 64}}`}
+	pod := `{"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [` +
+		strings.Repeat(`{"name": "a", "image": "ghcr.io/team/app:1", "resources": {"limits": {"cpu": "1"}},`+
+			`"securityContext": {"privileged": false, "capabilities": {"drop": ["ALL"]}}},`, 20) +
+		`{"name": "z", "image": "nginx"}]}}`
+	for _, p := range library.All() {
+		b.Run(p.Name, func(b *testing.B) {
+			judge := sdktest.Load(b, p.Policy, settings[p.Name])
+			req := sdktest.Request(b, "Pod", pod)
+			b.ReportAllocs()
+			for b.Loop() {
+				if v, err := judge(b.Context(), req); err != nil || !v.Accepted {
+					b.Fatal(v, err)
+				}
+			}
+		})
+	}
+}
