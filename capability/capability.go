@@ -61,7 +61,7 @@ func (h *Host) Call(ctx context.Context, c sdk.HostCall) ([]byte, error) {
 		return nil, fmt.Errorf("unknown operation: %s", c.Operation)
 	}
 	if answer == nil {
-		return nil, fmt.Errorf("Callback evaluation failure: this version of warder does not answer %s", c.Capability()) //nolint:revive,staticcheck // upstream's prefix
+		return nil, fmt.Errorf("Callback evaluation failure: this version of warder does not answer %s", c.Capability()) //nolint:staticcheck // upstream's prefix
 	}
 	return answer(h, ctx, c.Payload)
 }

@@ -33,12 +33,14 @@ type Failure = guest.Failure
 // SettingsError says that a policy refuses its settings.
 type SettingsError = guest.SettingsError
 
-// Trap, Exit and LimitError are causes of a Failure.
-type (
-	Trap       = guest.Trap
-	Exit       = guest.Exit
-	LimitError = guest.LimitError
-)
+// Trap is the cause of a Failure when an instruction could not be executed.
+type Trap = guest.Trap
+
+// Exit is the cause of a Failure when the guest left with an error.
+type Exit = guest.Exit
+
+// LimitError is the cause of a Failure when the guest used more than it may.
+type LimitError = guest.LimitError
 
 // NewCompiler returns a compiler with the given bounds. The error is about the
 // cache.

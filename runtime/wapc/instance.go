@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/tetratelabs/wazero"
@@ -34,24 +35,33 @@ func link(ctx context.Context, r wazero.Runtime) error {
 		call            func(i *instance, stack []uint64)
 	}{
 		{"__guest_request", 2, 0, (*instance).request},
-		{"__guest_response", 2, 0, func(i *instance, s []uint64) { i.guestResponse = i.in.Read(s[0], s[1]) }},
-		{"__guest_error", 2, 0, func(i *instance, s []uint64) { i.guestError = []byte(i.in.ReadText(s[0], s[1])) }},
+		{"__guest_response", 2, 0, func(i *instance, s []uint64) { i.guestResponse = i.in.ReadAnswer(s[0], s[1]) }},
+		{"__guest_error", 2, 0, (*instance).guestFails},
 		{"__host_call", 8, 1, (*instance).hostCall},
 		{"__host_response_len", 0, 1, func(i *instance, s []uint64) { s[0] = uint64(len(i.hostResponse)) }},
-		{"__host_response", 1, 0, func(i *instance, s []uint64) { i.in.Write(s[0], i.hostResponse) }},
+		{"__host_response", 1, 0, func(i *instance, s []uint64) { i.fetch(s[0], i.hostResponse) }},
 		{"__host_error_len", 0, 1, func(i *instance, s []uint64) { s[0] = uint64(len(i.hostErrorText)) }},
-		{"__host_error", 1, 0, func(i *instance, s []uint64) { i.in.Write(s[0], i.hostErrorText) }},
+		{"__host_error", 1, 0, func(i *instance, s []uint64) { i.fetch(s[0], i.hostErrorText) }},
 		{"__console_log", 2, 0, (*instance).consoleLog},
 	} {
 		call := f.call
 		b.NewFunctionBuilder().WithGoFunction(api.GoFunc(func(ctx context.Context, stack []uint64) {
-			call(guest.Current(ctx).Protocol.(*instance), stack)
+			call(of(guest.Current(ctx)), stack)
 		}), i32s(f.params), i32s(f.results)).Export(f.name)
 	}
 	if _, err := b.Instantiate(ctx); err != nil {
 		return fmt.Errorf("host module wapc: %w", err)
 	}
 	return nil
+}
+
+// of returns the instance of a guest; one that calls from its start section
+// does so before it was given one.
+func of(in *guest.Instance) *instance {
+	if i, ok := in.Protocol.(*instance); ok {
+		return i
+	}
+	return &instance{in: in}
 }
 
 func i32s(n int) []api.ValueType {
@@ -64,8 +74,25 @@ func i32s(n int) []api.ValueType {
 
 // request copies the payload first, then the operation, as upstream does.
 func (i *instance) request(stack []uint64) {
-	i.in.Write(stack[1], i.payload)
-	i.in.Write(stack[0], i.operation)
+	i.fetch(stack[1], i.payload)
+	i.fetch(stack[0], i.operation)
+}
+
+// fetch copies a text to the guest; one that was not set is no text at all.
+func (i *instance) fetch(to uint64, text []byte) {
+	if text != nil {
+		i.in.Write(to, text)
+	}
+}
+
+// guestFails notes the error text. Text that is longer than an answer may be,
+// or not UTF-8, is a trap.
+func (i *instance) guestFails(stack []uint64) {
+	text := i.in.ReadAnswer(stack[0], stack[1])
+	if !utf8.Valid(text) {
+		panic(errors.New("host function reads text that is not UTF-8"))
+	}
+	i.guestError = text
 }
 
 // hostCall answers 1 for success and 0 for an error.
@@ -91,7 +118,7 @@ func (p *Program) instantiate(ctx context.Context) (*instance, error) {
 	}
 	i := &instance{in: in}
 	in.Protocol = i
-	if f := in.Function(guestCall); f == nil || len(f.Definition().ParamTypes()) != 2 || len(f.Definition().ResultTypes()) != 1 {
+	if f := in.Function(guestCall); f == nil || !slices.Equal(f.Definition().ParamTypes(), i32s(2)) || !slices.Equal(f.Definition().ResultTypes(), i32s(1)) {
 		in.Close()
 		return nil, notInstantiated(errors.New("Guest call function (__guest_call) not exported by wasm module.")) //nolint:revive,staticcheck // upstream's text
 	}
@@ -178,7 +205,7 @@ func (i *instance) call(ctx context.Context, host sdk.Host, operation string, pa
 	stop := i.in.Watch(ctx)
 	results, err := i.in.Function(guestCall).Call(i.in.Life(), uint64(len(operation)), uint64(len(payload)))
 	alive := stop()
-	i.payload = nil
+	i.operation, i.payload = nil, nil
 	if err != nil {
 		i.dead = true
 		err = i.in.Explain(err)

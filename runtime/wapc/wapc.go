@@ -83,6 +83,9 @@ func (m *Module) NewProgram(ctx context.Context, opts guest.ProgramOptions) (*Pr
 			return nil, err
 		}
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, notInstantiated(err) // the instance may have been stopped at the last moment
+	}
 	if p.snapshot, err = first.in.Capture(); err != nil {
 		p.fresh = err.Error()
 		return p, nil

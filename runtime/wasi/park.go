@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tetratelabs/wazero/experimental"
 
@@ -16,17 +17,20 @@ import (
 // A parked instance is a command that waits inside fd_read for its request.
 //
 // It has read its settings, which come first, and asks for more. That read is
-// answered with EINTR, which every libc retries, and in the retry the guest is
-// parked: memory, globals and stack of this moment are the snapshot. A request
-// wakes it up; when it exits, its answer is handed over, its memory and globals
-// are taken back to the snapshot, and its stack to that fd_read, which answers
-// EINTR once more. The guest retries and is parked again, in a snapshot of that
-// moment: a stack can be restored only once.
+// answered with EINTR, after which the runtimes of Go and Rust read again (C's
+// library does not, and gets a new instance for each request, which costs a
+// program in C no more). In that second read the guest is parked: memory,
+// globals and stack of this moment are the snapshot. A request wakes it up; when
+// it exits, its answer is handed over, its memory and globals are taken back to
+// the snapshot, and its stack to that fd_read, which answers EINTR once more.
+// The guest reads again and is parked again, in a snapshot of that moment: a
+// stack can be restored only once.
 //
 // The guest's _start runs in a goroutine of the instance's own, and everything
 // that touches the instance happens there.
 type parked struct {
 	program *Program
+	pool    *guest.Pool[*parked] // that it is of
 	in      *guest.Instance
 	jobs    chan *job
 	ready   chan error // the first parking, or why there was none
@@ -34,6 +38,8 @@ type parked struct {
 	prefix  []byte // what is left of the settings to read
 	current *job
 	uses    int
+	counted bool        // the pool counts it, and is to be told when it dies
+	reset   func() bool // ends the watch over a reset; false when it was too late
 
 	snapshot *guest.State
 	stack    experimental.Snapshot
@@ -65,19 +71,20 @@ type job struct {
 var errUnparkable = errors.New("it does not ask for its request again after EINTR")
 
 // park makes an instance and waits until it is parked.
-func (p *Program) park(ctx context.Context) (*parked, error) {
+func (p *Program) park(ctx context.Context, pool *guest.Pool[*parked]) (*parked, error) {
 	in, err := p.module.New(ctx, "policy.wasm", "validate")
 	if err != nil {
 		return nil, failed(guest.StageInstantiate, err, "")
 	}
-	w := &parked{program: p, in: in, jobs: make(chan *job), ready: make(chan error, 1), prefix: p.prefix}
+	w := &parked{program: p, pool: pool, in: in, jobs: make(chan *job), ready: make(chan error, 1), prefix: p.prefix}
 	in.OnExit = w.exit
 	in.Protocol = w
 	in.Begin(ctx, p.host, w)
 	stop := in.Watch(ctx)
 	p.instances.Add(1)
+	ready := w.ready // live forgets it
 	go w.live()
-	if err := <-w.ready; err != nil {
+	if err := <-ready; err != nil {
 		stop()
 		return nil, failed(guest.StageInstantiate, err, "")
 	}
@@ -97,14 +104,20 @@ func (w *parked) live() {
 	ctx := experimental.WithSnapshotter(w.in.Life())
 	_, err := w.in.Function("_start").Call(ctx)
 	err = exited(w.in, err)
-	switch exit := (*guest.Exit)(nil); {
-	case w.current != nil:
+	if w.current != nil {
 		w.finish(err)
-		w.program.pool.Lost()
-	case w.snapshot == nil && (err == nil || errors.As(err, &exit)):
-		w.ready <- errUnparkable
-	case w.snapshot == nil:
+	}
+	if w.ready != nil {
+		if exit := (*guest.Exit)(nil); err == nil || errors.As(err, &exit) {
+			err = errUnparkable
+		}
 		w.ready <- err
+	}
+	switch {
+	case w.counted && w.phase == interrupted:
+		w.renew() // it died on its way back, where the pool waits for it
+	case w.counted:
+		w.pool.Lost()
 	}
 	if w.snapshot != nil {
 		w.snapshot.Free()
@@ -141,18 +154,24 @@ var errDropped = errors.New("the instance was dropped")
 
 // wait takes the snapshot and parks the guest until there is a request.
 func (w *parked) wait(ctx context.Context) {
-	first := w.snapshot == nil
 	if err := w.capture(); err != nil {
+		w.renew()
 		panic(err)
 	}
 	w.stack = experimental.GetSnapshotter(ctx).Snapshot()
-	if first {
+	if w.ready != nil {
+		w.counted = true
 		w.ready <- nil
+		w.ready = nil
+	} else if !w.reset() {
+		w.renew()
+		panic(errDropped)
 	} else {
-		w.program.pool.Put(w)
+		w.pool.Put(w)
 	}
 	next, ok := <-w.jobs
 	if !ok {
+		w.counted = false
 		panic(errDropped)
 	}
 	w.phase, w.current = running, next
@@ -161,18 +180,26 @@ func (w *parked) wait(ctx context.Context) {
 	next.stop = w.in.Watch(next.ctx)
 }
 
+// renew asks the pool for another instance in the place of this one.
+func (w *parked) renew() {
+	if w.counted {
+		w.counted = false
+		w.pool.Renew()
+	}
+}
+
 // capture makes the snapshot that of this moment.
 func (w *parked) capture() (err error) {
 	if w.snapshot == nil {
 		w.snapshot, err = w.in.Capture()
 		return err
 	}
-	if err := w.in.Update(w.snapshot); err != nil {
-		w.program.pool.Renew()
-		return err
-	}
-	return nil
+	return w.in.Update(w.snapshot)
 }
+
+// resetTimeout bounds the way of a guest from its snapshot to its next read,
+// which is a few instructions unless it is up to no good.
+const resetTimeout = time.Second
 
 // exit is called when the guest leaves: its answer is handed over, and then,
 // off the path of the request, the guest goes back to its snapshot.
@@ -184,11 +211,16 @@ func (w *parked) exit(_ context.Context, code uint32) {
 	if code != 0 {
 		err = &guest.Exit{Code: code}
 	}
+	w.pool.Returning()
 	if !w.finish(err) || w.uses >= maxUses || w.in.Restore(w.snapshot) != nil {
-		w.program.pool.Renew()
+		w.renew()
 		return
 	}
 	w.phase = interrupted
+	limit, cancel := context.WithTimeout(context.Background(), resetTimeout)
+	w.in.Begin(limit, nil, w)
+	stop := w.in.Watch(limit)
+	w.reset = func() bool { defer cancel(); return stop() }
 	w.stack.Restore([]uint64{errnoIntr})
 }
 

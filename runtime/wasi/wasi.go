@@ -103,7 +103,9 @@ func (m *Module) NewProgram(ctx context.Context, opts guest.ProgramOptions) (*Pr
 // keepSnapshots fills the pool with its first instance, or notes why there
 // will be none.
 func (p *Program) keepSnapshots(ctx context.Context, instances int) {
-	p.pool = &guest.Pool[*parked]{Make: p.park, Drop: (*parked).drop, Max: instances}
+	pool := &guest.Pool[*parked]{Drop: (*parked).drop, Max: instances}
+	pool.Make = func(ctx context.Context) (*parked, error) { return p.park(ctx, pool) }
+	p.pool = pool
 	if why := p.probe(ctx); why != "" {
 		p.pool.Close()
 		p.pool, p.fresh = nil, why

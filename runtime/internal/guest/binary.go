@@ -70,27 +70,19 @@ func (r *reader) skipSigned(bits int) {
 	r.fail(fmt.Errorf("number of more than %d bits", bits))
 }
 
-// s33 reads the signed 33-bit number that block and heap types are.
-func (r *reader) s33() int64 {
-	var n int64
-	for shift := 0; shift < 35; shift += 7 {
-		b := r.byte()
-		n |= int64(b&0x7f) << shift
-		if b < 0x80 {
-			if b&0x40 != 0 {
-				n |= -1 << (shift + 7)
-			}
-			return n
-		}
-	}
-	r.fail(errors.New("number of more than 33 bits"))
-	return 0
-}
-
 func (r *reader) name() string { return string(r.bytes(r.u32())) }
 
 func appendU32(dst []byte, n uint32) []byte {
 	for n >= 0x80 {
+		dst = append(dst, byte(n)|0x80)
+		n >>= 7
+	}
+	return append(dst, byte(n))
+}
+
+// appendS32 appends a signed number that is not negative.
+func appendS32(dst []byte, n uint32) []byte {
+	for n >= 0x40 {
 		dst = append(dst, byte(n)|0x80)
 		n >>= 7
 	}
@@ -104,6 +96,8 @@ const (
 	sectionCustom   sectionID = 0
 	sectionImport   sectionID = 2
 	sectionFunction sectionID = 3
+	sectionTable    sectionID = 4
+	sectionMemory   sectionID = 5
 	sectionGlobal   sectionID = 6
 	sectionExport   sectionID = 7
 	sectionStart    sectionID = 8

@@ -13,27 +13,30 @@ type effects struct {
 	atomics bool // shares memory with threads
 }
 
-// checks rewrites a code section so that every loop and every function that
-// calls another begins with a look at the global of that index, and traps when
-// it is not zero: that is how a guest is interrupted. (wazero can do so too, but
-// leaves compiled code for it at each turn of a loop, which made Go policies
-// half as fast.) It returns what the code does besides. The error says that there
-// is an instruction it does not know; then nothing is known of the rest.
+// checks rewrites a code section so that the guest can be stopped, and lets the
+// rest of the process live: every loop, every function that calls another and
+// every bulk operation counts down the ticks, and when they are used up yields
+// (see newProbe). The three globals from the given index on are for that. The
+// result says what the code does besides. The error says that there is an
+// instruction it does not know; then nothing is known of the rest.
 func checks(payload []byte, global uint32) ([]byte, effects, error) {
-	check := append(appendU32([]byte{0x23}, global), 0x04, 0x40, 0x00, 0x0b) // global.get; if; unreachable; end
+	look := newProbe(global)
 	c := reader{text: payload}
 	count := c.u32()
-	out := appendU32(make([]byte, 0, len(payload)+len(payload)/8), count)
+	out := appendU32(make([]byte, 0, len(payload)+len(payload)/4), count)
 	var does effects
 	var body []byte
 	for ; count > 0 && c.err == nil; count-- {
 		b := coder{reader: reader{text: c.bytes(c.u32())}}
-		body = b.body(body[:0], check)
+		body = b.body(body[:0], look)
 		if b.err != nil {
 			c.fail(b.err)
 		}
 		does.merge(b.effects)
 		out = append(appendU32(out, uint32(len(body))), body...)
+	}
+	if c.err == nil && c.more() {
+		c.fail(errors.New("more bytes than functions"))
 	}
 	if c.err != nil {
 		return nil, does, fmt.Errorf("code: %w", c.err)
@@ -41,8 +44,62 @@ func checks(payload []byte, global uint32) ([]byte, effects, error) {
 	return out, does, nil
 }
 
+// probe is the code of a check.
+type probe struct {
+	turn []byte // for a turn of a loop or a call
+	bulk []byte // for a bulk operation, whose length is on top of the stack
+}
+
+// addedGlobals is how many globals the checks need: the interrupt flag, the
+// ticks that are left, and a place to keep a length in.
+const addedGlobals = 3
+
+// yieldTicks is how many turns and calls a guest makes between two yields. A
+// yield costs about 0.1 µs and 4,096 turns 4 µs or more, so yielding itself is
+// under 3 %; others get the processor after some microseconds to a millisecond.
+// Counting costs more: 5 to 30 % of a Go policy's processor time (BenchmarkEvaluate
+// of package runtime, on a busy machine), beside a check that only looked.
+const yieldTicks = 4096
+
+// bulkShift makes 1 KiB of a bulk operation a tick.
+const bulkShift = 10
+
+// newProbe makes the code of the checks. A yield is memory.grow by nothing:
+// wazero leaves compiled code for it, which is the only place where the
+// scheduler and the garbage collector get hold of a goroutine that runs a
+// guest. Without it one guest in a loop, and a collection that waits for it,
+// stop the whole process, the timer of the guest's deadline too. (wazero can
+// do so at each turn of a loop, which made Go policies half as fast.) After the
+// yield the guest looks at the interrupt flag, and traps when it is not zero.
+func newProbe(global uint32) probe {
+	const get, set, constant, subtract = 0x23, 0x24, 0x41, 0x6b
+	flag, ticks, length := appendU32(nil, global), appendU32(nil, global+1), appendU32(nil, global+2)
+	code := func(parts ...any) (out []byte) {
+		for _, part := range parts {
+			switch p := part.(type) {
+			case int:
+				out = append(out, byte(p))
+			case []byte:
+				out = append(out, p...)
+			}
+		}
+		return out
+	}
+	turn := code(
+		get, ticks, constant, 1, subtract, set, ticks,
+		get, ticks, constant, 0, 0x48, 0x04, 0x40, // i32.lt_s; if
+		constant, 0, 0x40, 0, 0x1a, // memory.grow; drop
+		constant, appendS32(nil, yieldTicks), set, ticks,
+		get, flag, 0x04, 0x40, 0x00, 0x0b, // if; unreachable; end
+		0x0b)
+	return probe{turn: turn, bulk: code(
+		set, length,
+		get, ticks, get, length, constant, bulkShift, 0x76, subtract, set, ticks, // i32.shr_u
+		turn, get, length)}
+}
+
 // body appends the function's body with the checks in it.
-func (c *coder) body(dst, check []byte) []byte {
+func (c *coder) body(dst []byte, look probe) []byte {
 	c.locals()
 	entry := c.at
 	for c.more() {
@@ -53,13 +110,17 @@ func (c *coder) body(dst, check []byte) []byte {
 	}
 	dst = append(dst, c.text[:entry]...)
 	if c.calls {
-		dst = append(dst, check...)
+		dst = append(dst, look.turn...)
 	}
 	from := entry
-	for _, at := range c.loops {
-		dst = append(dst, c.text[from:at]...)
-		dst = append(dst, check...)
-		from = at
+	for _, p := range c.places {
+		dst = append(dst, c.text[from:p.at]...)
+		if p.bulk {
+			dst = append(dst, look.bulk...)
+		} else {
+			dst = append(dst, look.turn...)
+		}
+		from = p.at
 	}
 	return append(dst, c.text[from:]...)
 }
@@ -73,8 +134,14 @@ func (e *effects) merge(other effects) {
 type coder struct {
 	reader
 	effects effects
-	loops   []int // where the bodies of loops begin
+	places  []place // that want a check, in ascending order
 	calls   bool
+}
+
+// place is where a check goes: before the body of a loop or a bulk operation.
+type place struct {
+	at   int
+	bulk bool
 }
 
 func (c *coder) locals() {
@@ -87,7 +154,7 @@ func (c *coder) locals() {
 // valueType skips a value type; 0x63 and 0x64 are references to a heap type.
 func (c *coder) valueType() {
 	if b := c.byte(); b == 0x63 || b == 0x64 {
-		c.s33()
+		c.skipSigned(33)
 	}
 }
 
@@ -96,7 +163,7 @@ func (c *coder) blockType() {
 		c.valueType()
 		return
 	}
-	c.s33()
+	c.skipSigned(33)
 }
 
 // memarg skips alignment and offset; bit 6 of the alignment announces the
@@ -131,7 +198,7 @@ func (c *coder) instruction() {
 		c.skipSigned(32)
 	case op == 0x03: // loop
 		c.blockType()
-		c.loops = append(c.loops, c.at)
+		c.places = append(c.places, place{at: c.at})
 	case op == 0x10 || 0x12 <= op && op <= 0x15: // calls
 		c.calls = true
 		c.u32()
@@ -167,7 +234,7 @@ func (c *coder) instruction() {
 	case op == 0x44:
 		c.bytes(8)
 	case op == 0xd0: // ref.null
-		c.s33()
+		c.skipSigned(33)
 	case op == 0xd2 || op == 0xd5 || op == 0xd6: // ref.func, br_on_null, br_on_non_null
 		c.u32()
 	case op == 0xfc:
@@ -204,7 +271,13 @@ func (c *coder) tryTable() {
 
 // prefixed skips an instruction of the 0xfc page.
 func (c *coder) prefixed() {
-	switch op := c.u32(); op {
+	at := c.at - 1
+	op := c.u32()
+	switch op {
+	case 8, 10, 11, 12, 14, 15, 17: // the last operand is a length
+		c.places = append(c.places, place{at, true})
+	}
+	switch op {
 	case 0, 1, 2, 3, 4, 5, 6, 7: // saturating conversions
 	case 8: // memory.init
 		c.u32()

@@ -70,7 +70,7 @@ func (in *Instance) explain(err error) error {
 	if err == nil {
 		return nil
 	}
-	if in.killed() {
+	if in.stopped() {
 		return context.Cause(in.ctx)
 	}
 	var exit *sys.ExitError
@@ -87,8 +87,8 @@ func (in *Instance) explain(err error) error {
 	return &Trap{Cause: cause, Trace: trace}
 }
 
-// killed reports whether the guest was stopped because its evaluation is over.
-func (in *Instance) killed() bool { return in.life.Err() != nil && in.ctx.Err() != nil }
+// stopped reports whether the guest was stopped because its evaluation is over.
+func (in *Instance) stopped() bool { return in.life.Err() != nil && in.ctx.Err() != nil }
 
 // Explain is the cause of an error that a guest function returned.
 func (in *Instance) Explain(err error) error { return in.explain(err) }

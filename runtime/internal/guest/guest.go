@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -190,6 +191,7 @@ type Instance struct {
 	cancel context.CancelFunc
 
 	interrupt api.MutableGlobal // nil when the engine does it
+	killed    atomic.Bool
 	globals   []api.MutableGlobal
 
 	// Of the evaluation under way.
@@ -243,6 +245,9 @@ func (m *Module) New(ctx context.Context, args ...string) (*Instance, error) {
 	mod, err := m.instantiate(experimental.WithMemoryAllocator(in.life, allocator), config)
 	if err != nil {
 		in.cancel()
+		if in.memory != nil {
+			in.memory.Free() // wazero forgets it when, say, a data segment does not fit
+		}
 		return nil, fmt.Errorf("instantiate: %w", in.explain(err))
 	}
 	in.mod = mod
@@ -300,10 +305,10 @@ func (in *Instance) findGlobals() error {
 // kill stops the guest, wherever it is. It may be called at any time, from any
 // goroutine: the flag is one word, which the guest only reads.
 func (in *Instance) kill() {
-	if in.interrupt != nil {
+	in.cancel() // first: whoever sees the trap asks whether it was meant
+	if in.interrupt != nil && in.killed.CompareAndSwap(false, true) {
 		in.interrupt.Set(1)
 	}
-	in.cancel()
 }
 
 // instantiate turns a panic of the allocator into an error.

@@ -9,16 +9,24 @@ import (
 )
 
 // errNoHost is what a guest is told that may not ask anything.
-var errNoHost = errors.New("Cannot process Wasm guest request: callback channel not provided") //nolint:revive,staticcheck // upstream's text
+var errNoHost = errors.New("Cannot process Wasm guest request: callback channel not provided") //nolint:staticcheck // upstream's text
 
-// Read returns a copy of a piece of the guest's memory. A piece that is not
-// all inside is a trap, as for the guest's own instructions.
+// Read returns a copy of a piece of the guest's memory, never nil. A piece that
+// is not all inside is a trap, as for the guest's own instructions.
 func (in *Instance) Read(at, length uint64) []byte {
 	text, ok := in.Memory().Read(uint32(at), uint32(length))
 	if !ok {
 		panic(fmt.Errorf("out of bounds memory access: host function reads %d bytes at %d", uint32(length), uint32(at)))
 	}
-	return append([]byte(nil), text...)
+	return append(make([]byte, 0, len(text)), text...)
+}
+
+// ReadAnswer is Read for the answer of an evaluation, which has a limit.
+func (in *Instance) ReadAnswer(at, length uint64) []byte {
+	if limit := in.module.opts.OutputLimit; uint64(uint32(length)) > uint64(limit) {
+		panic(&LimitError{"output", limit})
+	}
+	return in.Read(at, length)
 }
 
 // ReadText is Read for what has to be UTF-8.

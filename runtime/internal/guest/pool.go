@@ -26,6 +26,7 @@ type Pool[T any] struct {
 	mu      sync.Mutex
 	idle    []idle[T]
 	live    int
+	coming  int // of the live, those that will be idle in a moment
 	waiting []chan T
 	closed  bool
 	work    sync.WaitGroup // resets and renewals
@@ -51,7 +52,9 @@ func (p *Pool[T]) Get(ctx context.Context) (T, error) {
 		p.mu.Unlock()
 		return instance, nil
 	}
-	if p.live < p.Max {
+	// Going back to a snapshot takes a fraction of what making an instance does:
+	// whoever can have one that is on its way waits for it.
+	if p.live < p.Max && p.coming <= len(p.waiting) {
 		p.live++
 		p.mu.Unlock()
 		return p.create(ctx)
@@ -120,11 +123,23 @@ func (p *Pool[T]) Adopt(instance T) {
 
 // Later does what makes an instance ready for the next request, off the path
 // of this one; Close waits for it.
-func (p *Pool[T]) Later(reset func()) { p.work.Go(reset) }
+func (p *Pool[T]) Later(reset func()) {
+	p.Returning()
+	p.work.Go(reset)
+}
+
+// Returning says that an instance has judged and will be Put or Renewed in a
+// moment.
+func (p *Pool[T]) Returning() {
+	p.mu.Lock()
+	p.coming++
+	p.mu.Unlock()
+}
 
 // Put gives an instance back that is ready for the next request.
 func (p *Pool[T]) Put(instance T) {
 	p.mu.Lock()
+	p.coming = max(0, p.coming-1)
 	if p.closed {
 		p.live--
 		p.mu.Unlock()
@@ -160,6 +175,7 @@ func (p *Pool[T]) Lost() { p.gone() }
 func (p *Pool[T]) Renew() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.coming = max(0, p.coming-1)
 	if p.closed {
 		p.live--
 		return

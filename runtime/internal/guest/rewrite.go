@@ -69,6 +69,7 @@ type module struct {
 	startSection    int64    // function index of the start section, -1 without
 	globals         uint32   // imported and own
 	mutable         []uint32 // indexes of those that change
+	memory          bool     // it has a memory of its own
 	code            []byte   // with checks; nil when the code could not be read
 }
 
@@ -90,6 +91,8 @@ func parse(wasm []byte) (*module, error) {
 			m.readExports(&r)
 		case sectionStart:
 			m.startSection = int64(r.u32())
+		case sectionMemory:
+			m.memory = r.u32() > 0
 		case sectionCode:
 			codeSection = s.payload
 		case sectionCustom:
@@ -164,7 +167,7 @@ func (m *module) readGlobals(r *reader) {
 	for i := uint32(0); i < count && r.err == nil; i++ {
 		kind := r.byte()
 		if kind == 0x63 || kind == 0x64 {
-			r.s33()
+			r.skipSigned(33)
 		}
 		mutable := r.byte() == 1
 		c := coder{reader: *r}
@@ -199,8 +202,8 @@ func (m *module) readExports(r *reader) {
 }
 
 func (m *module) readCode(payload []byte) {
-	if payload == nil {
-		return
+	if payload == nil || !m.memory {
+		return // without a memory it cannot yield, and will get no instance
 	}
 	code, does, err := checks(payload, m.globals)
 	m.code = code
@@ -274,16 +277,16 @@ type writer struct {
 	out      []byte
 	wrap     bool     // _start is replaced
 	exported []uint32 // globals
-	flagged  bool     // the interrupt flag is among the globals
+	flagged  bool     // the globals of the checks are there
 }
 
-// interruptFlag is a mutable i32 that begins as zero.
-const interruptFlag = "\x7f\x01\x41\x00\x0b"
+// addedGlobal is a mutable i32 that begins as zero.
+const addedGlobal = "\x7f\x01\x41\x00\x0b"
 
 func (w *writer) section(s section) error {
 	if after := s.id != sectionCustom && s.id > sectionGlobal && s.id != sectionTag; after && !w.flagged {
 		w.flagged = true
-		w.add(sectionGlobal, append([]byte{1}, interruptFlag...))
+		w.add(sectionGlobal, append([]byte{addedGlobals}, strings.Repeat(addedGlobal, addedGlobals)...))
 	}
 	payload, err := s.payload, error(nil)
 	switch s.id {
@@ -291,11 +294,13 @@ func (w *writer) section(s section) error {
 		return nil
 	case sectionGlobal:
 		w.flagged = true
-		payload, err = appended(payload, []byte(interruptFlag), 1)
+		payload, err = appended(payload, []byte(strings.Repeat(addedGlobal, addedGlobals)), addedGlobals)
 	case sectionFunction:
 		if w.wrap {
 			payload, err = appended(payload, appendU32(nil, uint32(w.startType)), 1)
 		}
+	case sectionTable:
+		payload, err = boundTables(payload)
 	case sectionExport:
 		payload, err = w.exports(payload)
 	case sectionCode:
