@@ -70,6 +70,9 @@ func (h *Handler) readBody(out *answer) ([]byte, *problem) {
 // isJSON reports whether a content type is application/json or
 // application/*+json; parameters do not matter.
 func isJSON(contentType string) bool {
+	if contentType == "application/json" {
+		return true // what the API server sends
+	}
 	media, _, err := mime.ParseMediaType(contentType)
 	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
 		return false

@@ -283,9 +283,12 @@ const maxMargin = 200 * time.Millisecond
 // before, or its failure policy speaks instead of ours. What is not a duration
 // is ignored, like other parameters that nobody here knows.
 func withDeadline(r *http.Request, start time.Time) (context.Context, context.CancelFunc) {
+	if r.URL.RawQuery == "" {
+		return r.Context(), func() {}
+	}
 	timeout, err := time.ParseDuration(r.URL.Query().Get("timeout"))
 	if err != nil || timeout <= 0 {
-		return context.WithCancel(r.Context())
+		return r.Context(), func() {}
 	}
 	return context.WithDeadline(r.Context(), start.Add(timeout-min(timeout/10, maxMargin)))
 }

@@ -65,7 +65,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	flags.SetOutput(stderr)
 	var proto, starts, only string
 	flags.StringVar(&o.out, "out", "", "write the figures as JSON to this `file`")
-	flags.StringVar(&proto, "proto", string(http2), "the protocol: h2, or h1 for HTTP/1.1 with keep-alive")
+	flags.StringVar(&proto, "proto", string(http1), "the protocol: h1 is HTTP/1.1 with keep-alive, as the API server speaks it, or h2")
 	flags.DurationVar(&o.time, "time", 500*time.Millisecond, "how long a row is measured in each round")
 	flags.IntVar(&o.rounds, "rounds", 9, "how many rounds")
 	flags.StringVar(&starts, "start", "1,30", "the numbers of policies that a server is started with; empty for none")

@@ -19,7 +19,7 @@ const maxLogLine = 8 << 10
 func (h *Host) log(ctx context.Context, payload []byte) ([]byte, error) {
 	var line map[string]json.RawMessage
 	if err := json.Unmarshal(payload, &line); err != nil {
-		h.Log.Error("policy log line is not JSON", "policy", h.Policy, "error", err)
+		h.Log.Error("policy log line is not a JSON object", "policy", h.Policy, "error", err)
 		return nil, nil
 	}
 	var level, message string
@@ -52,9 +52,10 @@ func levelOf(name string) slog.Level {
 	return slog.LevelInfo
 }
 
+// cut shortens a text that is too long, and leaves no half of a character.
 func cut(text string) string {
 	if len(text) > maxLogLine {
-		return text[:maxLogLine] + "… (cut)"
+		return strings.ToValidUTF8(text[:maxLogLine], "") + "… (cut)"
 	}
 	return text
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/warder-dev/warder/library"
 	"github.com/warder-dev/warder/policy"
@@ -37,6 +38,11 @@ type guestProgram interface {
 // maxModuleBytes bounds a module. Source: the largest in Kubewarden's
 // catalogue is 62 MB.
 const maxModuleBytes = 256 << 20
+
+// startTimeout bounds what a module does before it serves: checking its settings
+// and judging a sample. It is the longest that a webhook may take, so who needs
+// more could not answer either, and meanwhile no other policy can be changed.
+const startTimeout = 30 * time.Second
 
 // Names of the runtimes, as execution modes of Kubewarden are called.
 const (
@@ -161,7 +167,9 @@ func (e *Engine) compileEntry(ctx context.Context, ent *entry) *LoadError {
 		return failed(StageCompile, fmt.Errorf("module %q: %w", p.Module, err))
 	}
 	ent.digest, ent.runtime = mod.digest, mod.runtime
-	prog, err := mod.program(ctx, opts)
+	starting, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	prog, err := mod.program(starting, opts)
 	if err != nil {
 		e.modules.put(mod)
 		if bad := (*runtime.SettingsError)(nil); errors.As(err, &bad) {

@@ -72,6 +72,16 @@ func (p *permit) take(ctx context.Context) error {
 	}
 }
 
+// try takes the permit if there is a free one.
+func (p *permit) try() bool {
+	select {
+	case p.engine.permits <- struct{}{}:
+		p.held = true
+	default:
+	}
+	return p.held
+}
+
 func (p *permit) yield() {
 	if p.held {
 		p.held = false
@@ -83,8 +93,9 @@ func (p *permit) yield() {
 // policy's mode and other rules.
 func (e *Engine) judge(ctx context.Context, ent *entry, req *sdk.Request) Decision {
 	if ent.err != nil {
-		e.metrics.notLoaded(ent)
-		return failure(ent.policy.ID, req, ent.err)
+		d := failure(ent.policy.ID, req, ent.err)
+		ent.counters.judged(d)
+		return d
 	}
 	start := time.Now()
 	d, err := e.verdict(ctx, ent, req)
@@ -95,7 +106,7 @@ func (e *Engine) judge(ctx context.Context, ent *entry, req *sdk.Request) Decisi
 		d = failure(ent.policy.ID, req, err)
 		d.Took = took
 	}
-	e.metrics.judged(ent, d)
+	ent.counters.judged(d)
 	return d
 }
 
@@ -106,7 +117,7 @@ func (e *Engine) verdict(ctx context.Context, ent *entry, req *sdk.Request) (d D
 	defer func() {
 		if r := recover(); r != nil {
 			e.opts.Log.Error("panic while a policy was asked", "policy", ent.policy.ID, "panic", r, "stack", string(debug.Stack()))
-			d, err = Decision{}, &EvaluationError{ent.policy.ID, "call", time.Since(start), fmt.Errorf("internal server error: panic: %v", r)}
+			d, err = Decision{}, &EvaluationError{ent.policy.ID, "call", time.Since(start), fmt.Errorf("internal server error: the policy panicked: %v", r)}
 		}
 	}()
 	v, err := e.ask(ctx, ent, req)
@@ -124,11 +135,11 @@ func (e *Engine) verdict(ctx context.Context, ent *entry, req *sdk.Request) (d D
 // ask asks a program within its time. The error is an *EvaluationError.
 func (e *Engine) ask(ctx context.Context, ent *entry, req *sdk.Request) (sdk.Verdict, error) {
 	start := time.Now()
-	if timeout := ent.timeout(e.opts.Timeout); timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
-		defer cancel()
+	if ent.runtime == nativeRuntime && len(ent.policy.HostCapabilities) == 0 {
+		return e.askBuiltin(ctx, ent, req)
 	}
+	ctx, cancel := ent.within(ctx, e.opts.Timeout)
+	defer cancel()
 	fail := func(stage string, err error) (sdk.Verdict, error) {
 		return sdk.Verdict{}, &EvaluationError{ent.policy.ID, stage, time.Since(start), err}
 	}
@@ -138,6 +149,9 @@ func (e *Engine) ask(ctx context.Context, ent *entry, req *sdk.Request) (sdk.Ver
 	}
 	defer p.yield()
 	v, err := ent.program.Evaluate(context.WithValue(ctx, permitKey{}, p), req)
+	if err == nil && ctx.Err() != nil {
+		err = context.Cause(ctx) // the verdict may rest on a host call that was cut short
+	}
 	if err != nil {
 		stage := "call"
 		if staged := interface{ Stage() string }(nil); errors.As(err, &staged) {
@@ -148,11 +162,36 @@ func (e *Engine) ask(ctx context.Context, ent *entry, req *sdk.Request) (sdk.Ver
 	return v, nil
 }
 
-func (ent *entry) timeout(otherwise time.Duration) time.Duration {
-	if ent.policy.Timeout > 0 {
-		return ent.policy.Timeout
+// askBuiltin asks a built-in that may not ask the host: it waits for nothing,
+// and is done before a timer for it would be set.
+func (e *Engine) askBuiltin(ctx context.Context, ent *entry, req *sdk.Request) (sdk.Verdict, error) {
+	start := time.Now()
+	p := permit{engine: e}
+	if !p.try() {
+		waiting, cancel := ent.within(ctx, e.opts.Timeout)
+		defer cancel()
+		if err := p.take(waiting); err != nil {
+			return sdk.Verdict{}, &EvaluationError{ent.policy.ID, "queue", time.Since(start), err}
+		}
 	}
-	return otherwise
+	defer p.yield()
+	v, err := ent.program.Evaluate(ctx, req)
+	if err != nil {
+		return sdk.Verdict{}, &EvaluationError{ent.policy.ID, "call", time.Since(start), err}
+	}
+	return v, nil
+}
+
+// within bounds ctx by the policy's timeout, or the one of others.
+func (ent *entry) within(ctx context.Context, otherwise time.Duration) (context.Context, context.CancelFunc) {
+	timeout := otherwise
+	if ent.policy.Timeout > 0 {
+		timeout = ent.policy.Timeout
+	}
+	if timeout <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, timeout)
 }
 
 // failure is the decision when there is no verdict: the texts of Kubewarden's

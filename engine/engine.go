@@ -147,8 +147,9 @@ type entry struct {
 	since   time.Time
 	stamp   string // of the module's file
 
-	refs   atomic.Int64
-	closed func()
+	counters counters
+	refs     atomic.Int64
+	closed   func()
 }
 
 // acquire takes hold of the entry, unless it is gone already.

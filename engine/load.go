@@ -157,6 +157,7 @@ func (e *Engine) entryFor(ctx context.Context, p policy.Policy, old *entry) *ent
 	ent := &entry{policy: p, stamp: stamp, since: start}
 	ent.refs.Store(1)
 	ent.err = e.compileEntry(ctx, ent)
+	ent.counters = e.metrics.of(ent)
 	log := e.opts.Log.With("policy", p.ID, "module", p.Module)
 	switch {
 	case ent.err == nil:
@@ -181,7 +182,7 @@ func (ent *entry) staleBecause(err *LoadError) *entry {
 	held := ent.acquire()
 	kept := &entry{
 		policy: ent.policy, digest: ent.digest, runtime: ent.runtime, program: ent.program,
-		stamp: ent.stamp, since: ent.since, stale: err,
+		stamp: ent.stamp, since: ent.since, stale: err, counters: ent.counters,
 		closed: func() {
 			if held {
 				ent.release()

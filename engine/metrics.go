@@ -40,22 +40,37 @@ func newMetrics(e *Engine, registry prometheus.Registerer) *metrics {
 	return m
 }
 
-func (m *metrics) judged(ent *entry, d Decision) {
-	outcome := outcomeRejected
-	switch {
-	case d.Err != nil:
-		outcome = outcomeError
-	case d.Response.Allowed && d.Response.Patch != nil:
-		outcome = outcomeMutated
-	case d.Response.Allowed:
-		outcome = outcomeAccepted
-	}
-	m.evaluations.WithLabelValues(string(ent.policy.ID), outcome).Inc()
-	m.duration.WithLabelValues(string(ent.policy.ID), ent.runtime).Observe(d.Took.Seconds())
+// counters are the metrics of one policy, looked up once.
+type counters struct {
+	accepted, mutated, rejected, failed prometheus.Counter
+	duration                            prometheus.Observer // nil for a policy that did not load
 }
 
-func (m *metrics) notLoaded(ent *entry) {
-	m.evaluations.WithLabelValues(string(ent.policy.ID), outcomeError).Inc()
+func (m *metrics) of(ent *entry) counters {
+	count := func(outcome string) prometheus.Counter {
+		return m.evaluations.WithLabelValues(string(ent.policy.ID), outcome)
+	}
+	c := counters{count(outcomeAccepted), count(outcomeMutated), count(outcomeRejected), count(outcomeError), nil}
+	if ent.err == nil {
+		c.duration = m.duration.WithLabelValues(string(ent.policy.ID), ent.runtime)
+	}
+	return c
+}
+
+func (c counters) judged(d Decision) {
+	switch {
+	case d.Err != nil:
+		c.failed.Inc()
+	case !d.Response.Allowed:
+		c.rejected.Inc()
+	case d.Response.Patch != nil:
+		c.mutated.Inc()
+	default:
+		c.accepted.Inc()
+	}
+	if c.duration != nil {
+		c.duration.Observe(d.Took.Seconds())
+	}
 }
 
 // forget drops what was counted of a policy that is gone.

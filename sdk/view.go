@@ -131,6 +131,26 @@ func (v Value) Get(names ...string) Value {
 	return v
 }
 
+// Fields returns the members of the given names, in their order, having read
+// the object once. It is what Get does for each, and faster for several.
+func (v Value) Fields(names ...string) []Value {
+	found := make([]Value, len(names))
+	for i := range found {
+		found[i].doc = v.doc
+	}
+	if !v.is("an object") {
+		return found
+	}
+	for m := range members(v.raw) {
+		for i, name := range names {
+			if named(m.name, name) {
+				found[i].raw = present(m.value)
+			}
+		}
+	}
+	return found
+}
+
 func present(raw []byte) []byte {
 	if len(raw) == 0 || raw[0] == 'n' {
 		return nil
@@ -344,8 +364,8 @@ func (v Value) Containers(lists ...string) iter.Seq[Value] {
 		lists = []string{"initContainers", "containers", "ephemeralContainers"}
 	}
 	return func(yield func(Value) bool) {
-		for _, list := range lists {
-			for _, c := range v.Get(list).Elements() {
+		for _, list := range v.Fields(lists...) {
+			for _, c := range list.Elements() {
 				if !yield(c) {
 					return
 				}

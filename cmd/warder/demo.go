@@ -113,7 +113,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	case a := <-started:
 		d.url = "https://" + a.API.String()
 	}
-	if err := d.show(ctx, bundles); err != nil {
+	if err := d.show(ctx, demoReviews, bundles); err != nil {
 		stop()
 		return errors.Join(err, <-ended)
 	}
@@ -172,9 +172,9 @@ func unpack(to string) error {
 }
 
 // show sends the requests, prints what became of them, and says how to go on.
-func (d *demo) show(ctx context.Context, bundles map[string]bool) error {
+func (d *demo) show(ctx context.Context, text []byte, bundles map[string]bool) error {
 	var reviews []demoReview
-	if err := json.Unmarshal(demoReviews, &reviews); err != nil {
+	if err := json.Unmarshal(text, &reviews); err != nil {
 		return fmt.Errorf("demo reviews: %w", err)
 	}
 	d.client = &http.Client{Transport: &http.Transport{

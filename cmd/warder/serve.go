@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -55,8 +57,8 @@ func (c *serveConfig) serve(ctx context.Context, stderr io.Writer) error {
 		return err
 	}
 	log := c.logger(stderr)
-	policies, err := c.readPolicies(log)
-	if err != nil {
+	l := &loader{config: c, log: log}
+	if err := l.read(); err != nil {
 		return err
 	}
 	registry := prometheus.NewRegistry()
@@ -81,7 +83,7 @@ func (c *serveConfig) serve(ctx context.Context, stderr io.Writer) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	l := &loader{config: c, engine: eng, log: log, ready: handler.SetReady, stop: cancel, policies: policies}
+	l.engine, l.ready, l.stop = eng, handler.SetReady, cancel
 	var loading sync.WaitGroup
 	loading.Go(func() { l.keepLoaded(ctx) })
 	err = admission.Serve(ctx, c.server(handler, log))
@@ -93,25 +95,6 @@ func (c *serveConfig) serve(ctx context.Context, stderr io.Writer) error {
 	return errors.Join(err, eng.Close())
 }
 
-// keepLoaded loads the policies, says that the server is ready, and loads what
-// changes until ctx is done.
-func (l *loader) keepLoaded(ctx context.Context) {
-	err := l.engine.Apply(ctx, l.policies)
-	if ctx.Err() != nil {
-		return
-	}
-	if err != nil && !l.config.continueOnErrors {
-		l.stop(err)
-		return
-	}
-	l.log.Info("policies loaded", "count", len(l.policies))
-	l.ready()
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	wg.Go(func() { l.watchModules(ctx) })
-	admission.WatchFiles(ctx, []string{l.config.policies}, pollEvery, func() { l.reload(ctx) })
-}
-
 // loader keeps an engine's policies those of policies.yml.
 type loader struct {
 	config *serveConfig
@@ -120,47 +103,73 @@ type loader struct {
 	ready  func()
 	stop   context.CancelCauseFunc
 
-	mu       sync.Mutex
+	text     []byte // of policies.yml, as it was read last
+	missing  bool   // it could not be read since
 	policies []policy.Policy
+	stamps   string // of the modules that are files, before they were loaded
 }
 
-// reload loads what has changed in policies.yml. A file that cannot be read
-// leaves everything as it is.
-func (l *loader) reload(ctx context.Context) {
-	policies, err := l.config.readPolicies(l.log)
-	if err != nil {
-		l.log.Error("policies.yml not loaded: the policies stay as they are", "error", err)
+// keepLoaded loads the policies, says that the server is ready, and loads what
+// changes until ctx is done. What it compares with is what it has loaded, so
+// that a change while it loads is not overlooked.
+func (l *loader) keepLoaded(ctx context.Context) {
+	err := l.apply(ctx)
+	if ctx.Err() != nil {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.policies = policies
-	if err := l.engine.Apply(ctx, policies); err == nil { // otherwise the engine has said what is wrong
-		l.log.Info("policies loaded", "count", len(policies))
+	if err != nil && !l.config.continueOnErrors {
+		l.stop(err)
+		return
 	}
-}
-
-// watchModules loads the modules that are files again when these change.
-func (l *loader) watchModules(ctx context.Context) {
+	l.report()
+	debug.FreeOSMemory() // what compiling has left: some 7 MB for each WebAssembly policy
+	l.ready()
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
-	var seen string
 	for {
-		l.mu.Lock()
-		policies := l.policies
-		if now := stamps(policies); now != seen {
-			if seen != "" {
-				_ = l.engine.Apply(ctx, policies) // the engine says what is wrong
-			}
-			seen = now
-		}
-		l.mu.Unlock()
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			l.look(ctx)
 		}
 	}
+}
+
+// apply gives the engine its policies, which says itself what is wrong.
+func (l *loader) apply(ctx context.Context) error {
+	l.stamps = stamps(l.policies)
+	return l.engine.Apply(ctx, l.policies)
+}
+
+// look loads what has changed in policies.yml, or in a module that is a file. A
+// policies.yml that cannot be read leaves everything as it is.
+func (l *loader) look(ctx context.Context) {
+	text, err := os.ReadFile(l.config.policies)
+	was := l.missing
+	l.missing = err != nil
+	switch {
+	case l.missing && was:
+	case l.missing, was, !bytes.Equal(text, l.text):
+		if err := l.read(); err != nil {
+			l.log.Error("policies.yml not loaded: the policies stay as they are", "error", err)
+			break
+		}
+		_ = l.apply(ctx)
+		l.report()
+	}
+	if stamps(l.policies) != l.stamps {
+		_ = l.apply(ctx)
+	}
+}
+
+// report says how many policies there are now, by state.
+func (l *loader) report() {
+	count := map[engine.State]int{}
+	for _, s := range l.engine.Statuses() {
+		count[s.State]++
+	}
+	l.log.Info("policies loaded", "loaded", count[engine.Loaded], "stale", count[engine.Stale], "failed", count[engine.Failed])
 }
 
 // stamps changes when the file of a module does, or the list of them.
@@ -180,19 +189,23 @@ func stamps(policies []policy.Policy) string {
 	return b.String()
 }
 
-func (c *serveConfig) readPolicies(log *slog.Logger) ([]policy.Policy, error) {
-	text, err := os.ReadFile(c.policies)
+// read reads policies.yml. When that fails the policies are what they were.
+func (l *loader) read() error {
+	file := l.config.policies
+	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("error while loading policies from %q: %w", c.policies, err)
+		return fmt.Errorf("error while loading policies from %q: %w", file, err)
 	}
-	policies, warnings, err := policy.ParseFile(c.policies, text)
+	l.text = text
+	policies, warnings, err := policy.ParseFile(file, text)
 	if err != nil {
-		return nil, fmt.Errorf("error while loading policies from %q: %w", c.policies, err)
+		return fmt.Errorf("error while loading policies from %q: %w", file, err)
 	}
 	for _, w := range warnings {
-		log.Warn("policies.yml", "warning", w.String())
+		l.log.Warn("policies.yml", "warning", w.String())
 	}
-	return policies, nil
+	l.policies = policies
+	return nil
 }
 
 // cacheDir is where compiled modules are kept: the folder that was asked for,

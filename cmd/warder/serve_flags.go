@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -128,23 +130,26 @@ func (c *serveConfig) addFlags(f *pflag.FlagSet) {
 
 	for name := range unsupported() {
 		f.String(name, "", "refused: "+unsupported()[name])
-		f.Lookup(name).NoOptDefVal = "true"
 		f.Lookup(name).Hidden = true
 	}
+	f.Lookup("daemon").NoOptDefVal = "true" // the others have a value
 }
 
 // fromEnvironment sets the flags that were not given from their variables, and
 // refuses those that are not supported.
 func (c *serveConfig) fromEnvironment(f *pflag.FlagSet, lookup func(string) (string, bool)) error {
-	refused := unsupported()
-	for name, variable := range environment() {
-		flag := f.Lookup(name)
+	refused, variables := unsupported(), environment()
+	for _, name := range slices.Sorted(maps.Keys(variables)) { // sorted: the first that is wrong is always the same
+		flag, variable := f.Lookup(name), variables[name]
 		value, ok := lookup(variable)
 		from := "--" + name
 		if ok = ok && !flag.Changed; ok {
 			from = variable
 			if flag.Value.Type() == "bool" {
 				value = truth(value)
+			}
+			if name == "log-no-color" && value != "false" {
+				value = "true" // whatever it says: https://no-color.org
 			}
 			if err := f.Set(name, value); err != nil {
 				return usagef("%s: %w", variable, err)
@@ -176,9 +181,12 @@ func (c *serveConfig) validate() error {
 	if _, err := netip.ParseAddr(c.host()); err != nil {
 		bad("--addr %q: want an IP address, IPv6 in brackets", c.addr)
 	}
-	for name, port := range map[string]int{"port": c.port, "readiness-probe-port": c.probePort} {
-		if port < 0 || port > 65535 {
-			bad("--%s %d: want 0 to 65535", name, port)
+	for _, p := range []struct {
+		name string
+		port int
+	}{{"port", c.port}, {"readiness-probe-port", c.probePort}} {
+		if p.port < 0 || p.port > 65535 {
+			bad("--%s %d: want 0 to 65535", p.name, p.port)
 		}
 	}
 	if _, ok := levels()[c.logLevel]; !ok {

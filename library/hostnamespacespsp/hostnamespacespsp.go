@@ -91,8 +91,9 @@ func namespaces(s *Settings, spec sdk.Value) (reason string) {
 		{"hostNetwork", "host network", s.AllowHostNetwork},
 		{"hostPID", "host PID", s.AllowHostPID},
 	}
-	for _, f := range fields {
-		field := spec.Get(f.name)
+	values := spec.Fields(fields[0].name, fields[1].name, fields[2].name)
+	for i, f := range fields {
+		field := values[i]
 		if field.Bool() && !f.allowed && reason == "" {
 			reason = fmt.Sprintf("Pod has %s enabled, but this is not allowed: %s is true. Remove the field or set it to false",
 				f.what, field.Path())
@@ -112,8 +113,9 @@ func ports(s *Settings, spec sdk.Value) string {
 		{"containers", "containers"},
 		{"ephemeralContainers", "ephemeral containers"},
 	}
-	for _, list := range lists {
-		if places := s.unallowed(spec, list.name); places != "" {
+	containers := spec.Fields(lists[0].name, lists[1].name, lists[2].name)
+	for i, list := range lists {
+		if places := s.unallowed(containers[i]); places != "" {
 			return "Pod is using unallowed host ports in " + list.what + ": " + places + ". " + s.advice()
 		}
 	}
@@ -122,10 +124,10 @@ func ports(s *Settings, spec sdk.Value) string {
 
 // unallowed names the host ports of a list of containers that are not allowed,
 // "" if there are none.
-func (s *Settings) unallowed(spec sdk.Value, list string) string {
+func (s *Settings) unallowed(list sdk.Value) string {
 	var places []string
 	more := 0
-	for c := range spec.Containers(list) {
+	for _, c := range list.Elements() {
 		for _, port := range c.Get("ports").Elements() {
 			field := port.Get("hostPort")
 			switch {

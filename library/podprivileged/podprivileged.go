@@ -36,11 +36,12 @@ func judge(_ context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error
 		{"ephemeralContainers", "Privileged ephemeral container is not allowed", s.SkipEphemeralContainers},
 	}
 	var reasons []string
-	for _, list := range lists {
+	containers := spec.Fields(lists[0].name, lists[1].name, lists[2].name)
+	for i, list := range lists {
 		if list.skip {
 			continue
 		}
-		if places := privileged(spec, list.name); places != "" {
+		if places := privileged(containers[i]); places != "" {
 			reasons = append(reasons, list.reason+": "+places)
 		}
 	}
@@ -60,10 +61,10 @@ const maxPlaces = 10
 
 // privileged names the fields that make containers of the list privileged, ""
 // if there are none.
-func privileged(spec sdk.Value, list string) string {
+func privileged(list sdk.Value) string {
 	var places []string
 	more := 0
-	for c := range spec.Containers(list) {
+	for _, c := range list.Elements() {
 		field := c.Get("securityContext", "privileged")
 		switch {
 		case !field.Bool():

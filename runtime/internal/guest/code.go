@@ -109,7 +109,7 @@ func (c *coder) body(dst []byte, look probe) []byte {
 		return dst
 	}
 	dst = append(dst, c.text[:entry]...)
-	if c.calls {
+	if c.calls && !c.loopsFirst {
 		dst = append(dst, look.turn...)
 	}
 	from := entry
@@ -136,6 +136,9 @@ type coder struct {
 	effects effects
 	places  []place // that want a check, in ascending order
 	calls   bool
+
+	branched   bool // there was something that does not always go on to the next
+	loopsFirst bool // whoever enters the function enters a loop, as in all that Go compiles
 }
 
 // place is where a check goes: before the body of a loop or a bulk operation.
@@ -188,7 +191,9 @@ func (c *coder) offset() {
 // instruction skips one instruction and notes its effects. Numbers are those
 // of https://webassembly.github.io/spec/core/appendix/index-instructions.html.
 func (c *coder) instruction() {
-	switch op := c.byte(); {
+	op := c.byte()
+	c.branched = c.branched || branches(op)
+	switch {
 	case 0x20 <= op && op <= 0x26: // local.get to table.set
 		c.u32()
 		c.effects.table = c.effects.table || op == 0x26
@@ -199,6 +204,7 @@ func (c *coder) instruction() {
 	case op == 0x03: // loop
 		c.blockType()
 		c.places = append(c.places, place{at: c.at})
+		c.loopsFirst = c.loopsFirst || !c.branched
 	case op == 0x10 || 0x12 <= op && op <= 0x15: // calls
 		c.calls = true
 		c.u32()
@@ -248,6 +254,12 @@ func (c *coder) instruction() {
 	default:
 		c.fail(fmt.Errorf("unknown instruction 0x%02x", op))
 	}
+}
+
+// branches reports whether an instruction may go on elsewhere than at the next
+// one, or makes a call: all control but nop, block, loop and end.
+func branches(op byte) bool {
+	return op <= 0x1f && op != 0x01 && op != 0x02 && op != 0x03 && op != 0x0b && op < 0x1a || op == 0x1f || op == 0xd5 || op == 0xd6
 }
 
 // plain reports whether an instruction is its first byte and nothing else.

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/warder-dev/warder/sdk"
+)
+
+// script is a verdict, and what to do before it is given.
+type script struct {
+	Accepted    bool              `json:"accepted"`
+	Message     string            `json:"message"`
+	Code        uint16            `json:"code"`
+	Warnings    []string          `json:"warnings"`
+	Annotations map[string]string `json:"annotations"`
+	// Append is put at the end of the object's field "trail", if it has one.
+	Append string `json:"append"`
+	// Error is why there is no verdict.
+	Error string `json:"error"`
+	// Loop keeps the policy from ever giving a verdict, but on the request with
+	// which a runtime tries a policy out: loading it would take as long as that
+	// may take.
+	Loop bool `json:"loop"`
+	// Lookup is a host name to ask for; the error is the message.
+	Lookup string `json:"lookup"`
+	// Log is written to the host's log.
+	Log string `json:"log"`
+}
+
+func scripted(ctx context.Context, s *script, req *sdk.Request) (sdk.Verdict, error) {
+	for s.Loop && req.UID != "warder-probe" {
+	}
+	if s.Error != "" {
+		return sdk.Verdict{}, errors.New(s.Error)
+	}
+	v := sdk.Verdict{
+		Accepted: s.Accepted, Message: s.Message, Code: s.Code,
+		Warnings: s.Warnings, AuditAnnotations: s.Annotations,
+	}
+	if s.Log != "" {
+		sdk.Log(ctx, sdk.LevelWarn, s.Log, map[string]any{"uid": req.UID})
+	}
+	if s.Lookup != "" {
+		if _, err := sdk.LookupHost(ctx, s.Lookup); err != nil {
+			v.Message = err.Error()
+		}
+	}
+	subject := req.Object
+	if req.Raw != nil {
+		subject = req.Raw
+	}
+	if trail := sdk.View(subject).Get("trail"); s.Append != "" && trail.Exists() {
+		v.Patch.Replace("/trail", trail.String()+s.Append)
+	}
+	return v, nil
+}
