@@ -225,7 +225,7 @@ func TestAPanicIsAnAnswer(t *testing.T) {
 		}
 		body, err := io.ReadAll(resp.Body)
 		_ = resp.Body.Close()
-		if err != nil || resp.StatusCode != 500 || string(body) != `{"message":"Something went wrong","status":500}` {
+		if err != nil || resp.StatusCode != http.StatusInternalServerError || string(body) != `{"message":"Something went wrong","status":500}` {
 			t.Errorf("answer = %d %s, %v, want 500", resp.StatusCode, body, err)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 type Transport int
 
 const (
-	// HTTPS, with HTTP/2 and HTTP/1.1. Without a certificate one is made.
+	// HTTPS speaks HTTP/2 and HTTP/1.1. Without a certificate one is made.
 	HTTPS Transport = iota
 	// PlainHTTP is for tests, and for something in front that speaks TLS.
 	PlainHTTP

@@ -121,7 +121,7 @@ func TestMoreThanMayBeInFlightIsRefusedAtOnce(t *testing.T) {
 	body, _ := io.ReadAll(resp.Body)
 	_ = resp.Body.Close()
 	const want = `{"message":"1 requests are in flight already; try again","status":429}`
-	if resp.StatusCode != 429 || resp.Header.Get("Retry-After") != "1" || string(body) != want {
+	if resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") != "1" || string(body) != want {
 		t.Errorf("answer = %d %s, Retry-After %q, want 429 %s after 1", resp.StatusCode, body, resp.Header.Get("Retry-After"), want)
 	}
 	p.finish()
@@ -163,7 +163,7 @@ func TestAClientWithTooMuchToSayGetsItsAnswer(t *testing.T) {
 					body, err := io.ReadAll(resp.Body)
 					_ = resp.Body.Close()
 					const want = `{"message":"Failed to buffer the request body: length limit exceeded","status":413}`
-					if err != nil || resp.StatusCode != 413 || string(body) != want || !strings.HasPrefix(resp.Proto, proto) {
+					if err != nil || resp.StatusCode != http.StatusRequestEntityTooLarge || string(body) != want || !strings.HasPrefix(resp.Proto, proto) {
 						t.Errorf("answer over %s = %d %s, %v, want 413", resp.Proto, resp.StatusCode, body, err)
 					}
 				}

@@ -144,6 +144,7 @@ type entry struct {
 	program program // nil when err is not
 	err     *LoadError
 	stale   *LoadError // why a later revision is not here instead
+	serves  *entry     // whose program it is, when it is stale
 	since   time.Time
 	stamp   string // of the module's file
 

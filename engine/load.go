@@ -179,10 +179,13 @@ func (e *Engine) entryFor(ctx context.Context, p policy.Policy, old *entry) *ent
 // staleBecause returns an entry with the same program that knows why it was not
 // replaced. It holds the old one, and lets go of it when it goes itself.
 func (ent *entry) staleBecause(err *LoadError) *entry {
+	if ent.serves != nil {
+		ent = ent.serves // another revision has failed before
+	}
 	held := ent.acquire()
 	kept := &entry{
 		policy: ent.policy, digest: ent.digest, runtime: ent.runtime, program: ent.program,
-		stamp: ent.stamp, since: ent.since, stale: err, counters: ent.counters,
+		stamp: ent.stamp, since: ent.since, stale: err, serves: ent, counters: ent.counters,
 		closed: func() {
 			if held {
 				ent.release()

@@ -50,6 +50,9 @@ what became of them. Then it stays up, so that you can send one of your own.
 It needs nothing and leaves nothing behind but compiled code in your cache folder.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if d.isolation != string(runtime.Snapshot) && d.isolation != string(runtime.Fresh) {
+				return usagef("--isolation %q: want snapshot or fresh", d.isolation)
+			}
 			d.out = cmd.OutOrStdout()
 			return d.run(cmd.Context())
 		},
