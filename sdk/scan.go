@@ -1,9 +1,11 @@
 package sdk
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"iter"
+	"math/bits"
 	"strings"
 )
 
@@ -197,7 +199,7 @@ func skipWord(text []byte, i int, word string) (int, error) {
 }
 
 func skipString(text []byte, i int) (int, error) {
-	for i++; i < len(text); i++ {
+	for i = skipPlain(text, i+1); i < len(text); i = skipPlain(text, i+1) {
 		switch c := text[i]; {
 		case c == '"':
 			return i + 1, nil
@@ -225,6 +227,36 @@ func skipString(text []byte, i int) (int, error) {
 		}
 	}
 	return i, &SyntaxError{i, "EOF while parsing a string"}
+}
+
+// Eight bytes at a time: the high bits of a word's bytes say something of each.
+// Only the lowest one that is set can be trusted, those above it may be carries.
+// Source: Bit Twiddling Hacks, "Determine if a word has a byte less than n".
+const (
+	lanes = 0x0101010101010101
+	highs = 0x80 * lanes
+)
+
+// equals marks the bytes of w that are b.
+func equals(w uint64, b byte) uint64 {
+	w ^= lanes * uint64(b)
+	return (w - lanes) &^ w & highs
+}
+
+// skipPlain returns the index of the first byte from i on that means something
+// in a string: a quote, a backslash or a control character; len(text) if there
+// is none.
+func skipPlain(text []byte, i int) int {
+	for ; i+8 <= len(text); i += 8 {
+		w := binary.LittleEndian.Uint64(text[i:])
+		if marks := equals(w, '"') | equals(w, '\\') | (w-lanes*0x20)&^w&highs; marks != 0 {
+			return i + bits.TrailingZeros64(marks)/8
+		}
+	}
+	for i < len(text) && text[i] != '"' && text[i] != '\\' && text[i] >= 0x20 {
+		i++
+	}
+	return i
 }
 
 func isHex(c byte) bool {
