@@ -109,14 +109,14 @@ func TestAClientThatGoesAwayGivesItsPlaceBack(t *testing.T) {
 		}
 		gone <- err
 	}()
-	if !eventually(func() bool { return len(h.slots) == 1 }) {
+	if !eventually(func() bool { return h.inFlight.Load() == 1 }) {
 		t.Fatal("the request is not in flight")
 	}
 	cancel()
 	if err := <-gone; err == nil {
 		t.Error("the request was answered, want it given up")
 	}
-	if !eventually(func() bool { return len(h.slots) == 0 }) {
+	if !eventually(func() bool { return h.inFlight.Load() == 0 }) {
 		t.Error("the place in flight is still taken by somebody who has gone")
 	}
 }

@@ -75,7 +75,8 @@ type Handler struct {
 	maxBody         int64
 	bodyTimeout     time.Duration
 	acceptNamespace string
-	slots           chan struct{}
+	maxInFlight     int64
+	inFlight        atomic.Int64
 	metrics         *metrics
 	state           atomic.Int32 // a readiness
 }
@@ -107,7 +108,7 @@ func New(opts Options) (*Handler, error) {
 	}
 	return &Handler{
 		engine: opts.Engine, log: opts.Log, maxBody: opts.MaxBodyBytes, bodyTimeout: bodyTimeout, metrics: m,
-		acceptNamespace: opts.AlwaysAcceptNamespace, slots: make(chan struct{}, opts.MaxInFlight),
+		acceptNamespace: opts.AlwaysAcceptNamespace, maxInFlight: int64(opts.MaxInFlight),
 	}, nil
 }
 
@@ -156,17 +157,16 @@ type target struct {
 func (h *Handler) serveReview(w http.ResponseWriter, r *http.Request, to target) {
 	start := time.Now()
 	out := &answer{w: w, r: r}
-	select {
-	case h.slots <- struct{}{}:
+	if h.inFlight.Add(1) <= h.maxInFlight {
 		h.metrics.inFlight.Inc()
 		h.judgeSafely(out, to, start)
 		h.metrics.inFlight.Dec()
-		<-h.slots
-	default:
+	} else {
 		h.metrics.shed.Inc()
 		w.Header().Set("Retry-After", "1")
-		out.fail(http.StatusTooManyRequests, fmt.Sprintf("%d requests are in flight already; try again", cap(h.slots)))
+		out.fail(http.StatusTooManyRequests, fmt.Sprintf("%d requests are in flight already; try again", h.maxInFlight))
 	}
+	h.inFlight.Add(-1)
 	h.metrics.observe(to.route, out.status, time.Since(start))
 	out.drain()
 }
@@ -200,9 +200,7 @@ func (h *Handler) judge(out *answer, to target, start time.Time) {
 		out.fail(statusOf(err), err.Error())
 		return
 	}
-	ctx, cancel := withDeadline(out.r, start)
-	defer cancel()
-	resp, err := h.evaluate(ctx, to, rev)
+	resp, err := h.evaluate(withDeadline(out.r, start), to, rev)
 	if err != nil {
 		out.fail(h.explain(to, err))
 		return
@@ -278,17 +276,27 @@ func (h *Handler) explain(to target, err error) (status int, message string) {
 // collection in between.
 const maxMargin = 200 * time.Millisecond
 
-// withDeadline returns the context in which the request is judged. The API
-// server says in ?timeout= how long it waits; the answer has to leave a little
-// before, or its failure policy speaks instead of ours. What is not a duration
-// is ignored, like other parameters that nobody here knows.
-func withDeadline(r *http.Request, start time.Time) (context.Context, context.CancelFunc) {
-	if r.URL.RawQuery == "" {
-		return r.Context(), func() {}
+// withDeadline returns the context in which the request is judged.
+func withDeadline(r *http.Request, start time.Time) context.Context {
+	deadline, ok := deadlineOf(r, start)
+	if !ok {
+		return r.Context()
 	}
-	timeout, err := time.ParseDuration(r.URL.Query().Get("timeout"))
+	return engine.WithDeadline(r.Context(), deadline)
+}
+
+// deadlineOf returns when the answer has to leave. The API server says in
+// ?timeout= how long it waits; the answer goes a little before, or its failure
+// policy speaks instead of ours. What is not a duration is ignored, like other
+// parameters that nobody here knows.
+func deadlineOf(r *http.Request, start time.Time) (time.Time, bool) {
+	value, alone := strings.CutPrefix(r.URL.RawQuery, "timeout=") // all that the API server sends
+	if !alone || strings.ContainsAny(value, "&%+;") {
+		value = r.URL.Query().Get("timeout")
+	}
+	timeout, err := time.ParseDuration(value)
 	if err != nil || timeout <= 0 {
-		return r.Context(), func() {}
+		return time.Time{}, false
 	}
-	return context.WithDeadline(r.Context(), start.Add(timeout-min(timeout/10, maxMargin)))
+	return start.Add(timeout - min(timeout/10, maxMargin)), true
 }

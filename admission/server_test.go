@@ -52,7 +52,7 @@ func TestShutdownFinishesWhatIsInFlight(t *testing.T) {
 	s := start(t, ServerOptions{Handler: h, ListenProbes: "127.0.0.1:0", Drain: 300 * time.Millisecond})
 	url := "https://" + s.API.String() + "/validate/privileged"
 	p := startRequest(client(t, nil), url)
-	if !eventually(func() bool { return len(h.slots) == 1 }) {
+	if !eventually(func() bool { return h.inFlight.Load() == 1 }) {
 		t.Fatal("the request is not in flight")
 	}
 	stopped := make(chan error, 1)
@@ -94,7 +94,7 @@ func TestShutdownCutsWhatTakesLongerThanGrace(t *testing.T) {
 	h := newHandler(t, Options{})
 	s := start(t, ServerOptions{Handler: h, Grace: 50 * time.Millisecond})
 	p := startRequest(client(t, nil), "https://"+s.API.String()+"/validate/privileged")
-	if !eventually(func() bool { return len(h.slots) == 1 }) {
+	if !eventually(func() bool { return h.inFlight.Load() == 1 }) {
 		t.Fatal("the request is not in flight")
 	}
 	if err := s.stop(); err == nil || !strings.Contains(err.Error(), "requests were cut, not answered within 50ms") {
@@ -111,7 +111,7 @@ func TestMoreThanMayBeInFlightIsRefusedAtOnce(t *testing.T) {
 	s := start(t, ServerOptions{Handler: h})
 	url := "https://" + s.API.String() + "/validate/privileged"
 	p := startRequest(client(t, nil), url)
-	if !eventually(func() bool { return len(h.slots) == 1 }) {
+	if !eventually(func() bool { return h.inFlight.Load() == 1 }) {
 		t.Fatal("the request is not in flight")
 	}
 	resp, err := client(t, nil).Post(url, "application/json", strings.NewReader(plainPod))
@@ -208,7 +208,7 @@ func TestABodyThatDoesNotArriveGivesItsPlaceBack(t *testing.T) {
 	if got, err := <-p.got, <-p.err; err != nil || got.status != 408 || got.body != want {
 		t.Errorf("answer = %+v, %v, want 408 %s", got, err, want)
 	}
-	if !eventually(func() bool { return len(h.slots) == 0 }) {
+	if !eventually(func() bool { return h.inFlight.Load() == 0 }) {
 		t.Error("the place in flight is still taken")
 	}
 }

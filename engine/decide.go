@@ -72,16 +72,6 @@ func (p *permit) take(ctx context.Context) error {
 	}
 }
 
-// try takes the permit if there is a free one.
-func (p *permit) try() bool {
-	select {
-	case p.engine.permits <- struct{}{}:
-		p.held = true
-	default:
-	}
-	return p.held
-}
-
 func (p *permit) yield() {
 	if p.held {
 		p.held = false
@@ -163,18 +153,9 @@ func (e *Engine) ask(ctx context.Context, ent *entry, req *sdk.Request) (sdk.Ver
 }
 
 // askBuiltin asks a built-in that may not ask the host: it waits for nothing,
-// and is done before a timer for it would be set.
+// and is done before others would have passed it a permit or set a timer.
 func (e *Engine) askBuiltin(ctx context.Context, ent *entry, req *sdk.Request) (sdk.Verdict, error) {
 	start := time.Now()
-	p := permit{engine: e}
-	if !p.try() {
-		waiting, cancel := ent.within(ctx, e.opts.Timeout)
-		defer cancel()
-		if err := p.take(waiting); err != nil {
-			return sdk.Verdict{}, &EvaluationError{ent.policy.ID, "queue", time.Since(start), err}
-		}
-	}
-	defer p.yield()
 	v, err := ent.program.Evaluate(ctx, req)
 	if err != nil {
 		return sdk.Verdict{}, &EvaluationError{ent.policy.ID, "call", time.Since(start), err}
@@ -182,16 +163,32 @@ func (e *Engine) askBuiltin(ctx context.Context, ent *entry, req *sdk.Request) (
 	return v, nil
 }
 
-// within bounds ctx by the policy's timeout, or the one of others.
+// within bounds ctx by the policy's timeout, or the one of others, and by the
+// deadline of the request.
 func (ent *entry) within(ctx context.Context, otherwise time.Duration) (context.Context, context.CancelFunc) {
 	timeout := otherwise
 	if ent.policy.Timeout > 0 {
 		timeout = ent.policy.Timeout
 	}
-	if timeout <= 0 {
+	deadline, ok := ctx.Value(deadlineKey{}).(time.Time)
+	if timeout > 0 {
+		if own := time.Now().Add(timeout); !ok || own.Before(deadline) {
+			deadline, ok = own, true
+		}
+	}
+	if !ok {
 		return ctx, func() {}
 	}
-	return context.WithTimeout(ctx, timeout)
+	return context.WithDeadline(ctx, deadline)
+}
+
+type deadlineKey struct{}
+
+// WithDeadline returns a context in which evaluations end at the deadline. It
+// is context.WithDeadline without a timer of its own, which a built-in would be
+// done before; policies that can wait set one.
+func WithDeadline(ctx context.Context, deadline time.Time) context.Context {
+	return context.WithValue(ctx, deadlineKey{}, deadline)
 }
 
 // failure is the decision when there is no verdict: the texts of Kubewarden's

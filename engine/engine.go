@@ -27,8 +27,9 @@ type Options struct {
 	// Timeout bounds one evaluation of a policy that has no timeout of its
 	// own, host calls included. Default 2s; NoTimeout is none.
 	Timeout time.Duration
-	// Workers bounds the evaluations that use a processor at the same time;
-	// one that waits for the host does not count. Default: the processors.
+	// Workers bounds the evaluations that use a processor at the same time. One
+	// that waits for the host does not count, nor does a built-in that may not
+	// ask it: that takes microseconds. Default: the processors.
 	Workers int
 	// Isolation is how requests are kept apart. Default runtime.Snapshot.
 	Isolation runtime.Isolation

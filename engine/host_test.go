@@ -16,6 +16,7 @@ func TestARequestThatFindsNoFreeWorkerSaysSo(t *testing.T) {
 	e := newEngine(t, Options{Workers: 1})
 	p := revision("p", 1)
 	p.Timeout = 50 * time.Millisecond
+	p.HostCapabilities = []string{"net/*"} // one that may ask the host needs a permit
 	mustApply(t, e, p)
 	e.permits <- struct{}{} // somebody is at work
 	d := evaluate(t, e, "p", plainPod(t))
