@@ -62,14 +62,14 @@ func (e *DecodeError) Error() string {
 // body; nothing of their size is allocated. Members that an AdmissionReview
 // does not have are ignored. The error is a *DecodeError.
 func Decode(body []byte) (*Review, error) {
-	r, text, err := open(body)
+	r, checked, request, err := open(body)
 	if err != nil {
 		return nil, err
 	}
-	if text[0] != '{' {
+	if text := raw(request); text[0] != '{' {
 		return nil, requestError(body, "request", "invalid type: "+describe(text)+", expected an object")
 	}
-	r.Request, err = sdk.ParseCheckedRequest(text)
+	r.Request, err = checked.Request(request)
 	var field *sdk.FieldError
 	switch {
 	case errors.As(err, &field):
@@ -88,29 +88,28 @@ func Decode(body []byte) (*Review, error) {
 // becomes Request.Raw. The UID is X's member "uid" if it is a string. The error
 // is a *DecodeError.
 func DecodeRaw(body []byte) (*Review, error) {
-	r, text, err := open(body)
+	r, _, request, err := open(body)
 	if err != nil {
 		return nil, err
 	}
-	r.Request = sdk.RawRequest(text)
+	r.Request = sdk.RawRequest(raw(request))
 	return r, nil
 }
 
 // open checks that body is a JSON object in UTF-8 with one request, and returns
-// the request's text.
-func open(body []byte) (*Review, json.RawMessage, error) {
-	if err := checkText(body); err != nil {
-		return nil, nil, err
+// it as a value of what was checked.
+func open(body []byte) (r *Review, checked *sdk.Text, request sdk.Value, err error) {
+	if checked, err = checkText(body); err != nil {
+		return nil, nil, request, err
 	}
 	top := bytes.TrimSpace(body)
 	if top[0] != '{' {
-		return nil, nil, problemAt(body, bytes.IndexByte(body, top[0]),
+		return nil, nil, request, problemAt(body, bytes.IndexByte(body, top[0]),
 			DecodeError{Kind: Shape, Problem: "invalid type: " + describe(top) + ", expected an object"})
 	}
-	r := &Review{}
-	var request json.RawMessage
+	r = &Review{}
 	count := 0
-	for name, v := range sdk.View(top).Members() {
+	for name, v := range checked.View().Members() {
 		switch name {
 		case "apiVersion":
 			r.APIVersion = text(v)
@@ -118,28 +117,35 @@ func open(body []byte) (*Review, json.RawMessage, error) {
 			r.Kind = text(v)
 		case "request":
 			count++
-			if request = v.Raw(); request == nil {
-				request = json.RawMessage("null")
-			}
+			request = v
 		}
 	}
 	switch count {
 	case 0:
 		end := bytes.LastIndexByte(body, '}')
-		return nil, nil, problemAt(body, end, DecodeError{Kind: Shape, Problem: "missing field `request`"})
+		return nil, nil, request, problemAt(body, end, DecodeError{Kind: Shape, Problem: "missing field `request`"})
 	case 1:
-		return r, request, nil
+		return r, checked, request, nil
 	}
-	return nil, nil, requestError(body, "", "duplicate field `request`")
+	return nil, nil, request, requestError(body, "", "duplicate field `request`")
 }
 
-func checkText(body []byte) error {
+// raw is the text of a value, which may be null.
+func raw(v sdk.Value) json.RawMessage {
+	if text := v.Raw(); text != nil {
+		return text
+	}
+	return json.RawMessage("null")
+}
+
+func checkText(body []byte) (*sdk.Text, error) {
 	var syntax *sdk.SyntaxError
-	if err := sdk.Check(body); errors.As(err, &syntax) {
-		return problemAt(body, syntax.Offset, DecodeError{Kind: Malformed, Problem: syntax.Problem})
+	text, err := sdk.CheckText(body)
+	if errors.As(err, &syntax) {
+		return nil, problemAt(body, syntax.Offset, DecodeError{Kind: Malformed, Problem: syntax.Problem})
 	}
 	if utf8.Valid(body) {
-		return nil
+		return text, nil
 	}
 	at := 0
 	for at < len(body) {
@@ -149,7 +155,7 @@ func checkText(body []byte) error {
 		}
 		at += size
 	}
-	return problemAt(body, at, DecodeError{Kind: Malformed, Problem: "invalid unicode code point"})
+	return nil, problemAt(body, at, DecodeError{Kind: Malformed, Problem: "invalid unicode code point"})
 }
 
 // text returns a string, "" for anything else: apiVersion and kind are only

@@ -107,7 +107,7 @@ func leadingSettings(input []byte) json.RawMessage {
 	if !ok || len(rest) == 0 {
 		return nil
 	}
-	end, err := skipValue(rest, 0)
+	end, err := skipValue(rest, 0, nil)
 	if err != nil || end == len(rest) || rest[end] != ',' {
 		return nil
 	}

@@ -27,12 +27,15 @@ func (e *SyntaxError) Error() string { return fmt.Sprintf("%s at offset %d", e.P
 // nil, or a *SyntaxError. It does not look at the encoding of strings (whether
 // they are UTF-8) nor for duplicate names. It allocates nothing when text is
 // valid.
-func Check(text []byte) error {
+func Check(text []byte) error { return check(text, nil) }
+
+// check is Check that notes where values end.
+func check(text []byte, known *spans) error {
 	start := skipSpace(text, 0)
 	if start == len(text) {
 		return &SyntaxError{start, "EOF while parsing a value"}
 	}
-	end, err := skipValue(text, start)
+	end, err := skipValue(text, start, known)
 	if err != nil {
 		return err
 	}
@@ -51,19 +54,23 @@ func skipSpace(text []byte, i int) int {
 
 // skipValue returns the end of the value that starts at text[i], which is not
 // space. It does not recurse, so that a deep document costs no stack.
-func skipValue(text []byte, i int) (int, error) {
+func skipValue(text []byte, i int, known *spans) (int, error) {
 	if i < len(text) && text[i] != '{' && text[i] != '[' {
 		return skipScalar(text, i)
 	}
-	return skipNested(text, i)
+	return skipNested(text, i, known)
 }
 
 // skipNested walks objects and arrays. One bit a level says which of the two
 // is open.
-func skipNested(text []byte, i int) (int, error) {
+func skipNested(text []byte, i int, known *spans) (int, error) {
 	var isObject [MaxDepth/64 + 1]uint64
+	var starts [maxSpanDepth]int
 	depth := 0
 	open := func(object bool) {
+		if depth < maxSpanDepth {
+			starts[depth] = i
+		}
 		word, bit := depth/64, uint(depth%64)
 		isObject[word] &^= 1 << bit
 		if object {
@@ -129,6 +136,9 @@ func skipNested(text []byte, i int) (int, error) {
 			if object && text[i] == '}' || !object && text[i] == ']' {
 				depth--
 				i++
+				if known != nil && depth < maxSpanDepth {
+					known.add(text, starts[depth], i)
+				}
 				continue
 			}
 			if object {
@@ -337,8 +347,9 @@ func offsetIn(whole, part []byte) int { return cap(whole) - cap(part) }
 
 // members yields the members of the object in text, in their order, and stops
 // at the first thing that is not JSON. Space around the object is skipped.
-func members(text []byte) iter.Seq[member] {
+func members(text []byte, known *spans) iter.Seq[member] {
 	return func(yield func(member) bool) {
+		known := known.of(text)
 		i := skipSpace(text, 0)
 		if i == len(text) || text[i] != '{' {
 			return
@@ -354,7 +365,7 @@ func members(text []byte) iter.Seq[member] {
 				return
 			}
 			i = skipSpace(text, i+1)
-			end, err := jumpValue(text, i)
+			end, err := known.jump(text, i)
 			if err != nil || !yield(member{name, text[i:end]}) {
 				return
 			}
@@ -367,15 +378,16 @@ func members(text []byte) iter.Seq[member] {
 }
 
 // elements yields the elements of the array in text as members does.
-func elements(text []byte) iter.Seq2[int, []byte] {
+func elements(text []byte, known *spans) iter.Seq2[int, []byte] {
 	return func(yield func(int, []byte) bool) {
+		known := known.of(text)
 		i := skipSpace(text, 0)
 		if i == len(text) || text[i] != '[' {
 			return
 		}
 		i = skipSpace(text, i+1)
 		for n := 0; i < len(text) && text[i] != ']'; n++ {
-			end, err := jumpValue(text, i)
+			end, err := known.jump(text, i)
 			if err != nil || !yield(n, text[i:end]) {
 				return
 			}

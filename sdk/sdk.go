@@ -57,6 +57,9 @@ type Request struct {
 	// Raw is the whole document of a raw policy: any JSON, not a request to
 	// the API server. When it is set, only UID is meaningful beside it.
 	Raw json.RawMessage
+
+	object []byte // Object, with the rest of the review behind it
+	spans  *spans // of the review
 }
 
 // Operation is a verb of the API server.

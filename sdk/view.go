@@ -28,8 +28,9 @@ type Value struct {
 }
 
 type document struct {
-	text []byte
-	err  error
+	text  []byte
+	spans *spans // nil when nothing is known
+	err   error
 }
 
 // TypeError reports that a document has something of another type than the
@@ -121,7 +122,7 @@ func (v Value) Get(names ...string) Value {
 			return Value{doc: v.doc}
 		}
 		found := Value{doc: v.doc}
-		for m := range members(v.raw) {
+		for m := range members(v.raw, v.doc.spans) {
 			if named(m.name, name) {
 				found.raw = present(m.value)
 			}
@@ -141,7 +142,7 @@ func (v Value) Fields(names ...string) []Value {
 	if !v.is("an object") {
 		return found
 	}
-	for m := range members(v.raw) {
+	for m := range members(v.raw, v.doc.spans) {
 		for i, name := range names {
 			if named(m.name, name) {
 				found[i].raw = present(m.value)
@@ -164,7 +165,7 @@ func (v Value) Members() iter.Seq2[string, Value] {
 		if !v.is("an object") {
 			return
 		}
-		for m := range members(v.raw) {
+		for m := range members(v.raw, v.doc.spans) {
 			if !yield(unquote(m.name), Value{v.doc, present(m.value)}) {
 				return
 			}
@@ -178,7 +179,7 @@ func (v Value) Elements() iter.Seq2[int, Value] {
 		if !v.is("a list") {
 			return
 		}
-		for i, raw := range elements(v.raw) {
+		for i, raw := range elements(v.raw, v.doc.spans) {
 			if !yield(i, Value{v.doc, present(raw)}) {
 				return
 			}
@@ -308,12 +309,12 @@ func child(text, here []byte, at int) (step, []byte) {
 		from := offsetIn(text, raw)
 		return from <= at && at < from+len(raw)
 	}
-	for m := range members(here) {
+	for m := range members(here, nil) {
 		if holds(m.value) {
 			return step{unquote(m.name), -1}, m.value
 		}
 	}
-	for i, raw := range elements(here) {
+	for i, raw := range elements(here, nil) {
 		if holds(raw) {
 			return step{"", i}, raw
 		}
@@ -334,7 +335,7 @@ func (r *Request) PodSpec() (Value, error) {
 	if !ok {
 		return Value{}, fmt.Errorf("%w, have %q", ErrNoPodSpec, r.Kind.Kind)
 	}
-	spec := View(r.Object).Get(way...)
+	spec := r.viewObject().Get(way...)
 	if spec.raw != nil && !spec.is("an object") {
 		return Value{}, spec.Err()
 	}

@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,8 +47,9 @@ func ParseCheckedRequest(text json.RawMessage) (*Request, error) {
 }
 
 type parser struct {
-	text []byte
-	err  *FieldError
+	text  []byte
+	spans *spans
+	err   *FieldError
 }
 
 func (p *parser) fail(at []byte, path, problem string) {
@@ -63,7 +65,7 @@ func (p *parser) object(raw []byte, path string, known []string, field func(name
 		p.fail(raw, path, "invalid type: "+describe(raw)+", expected an object")
 		return 0
 	}
-	for m := range members(raw) {
+	for m := range members(raw, p.spans) {
 		for i, name := range known {
 			if !named(m.name, name) {
 				continue
@@ -179,6 +181,7 @@ func (p *parser) requestField(r *Request, name string, v []byte) {
 		r.DryRun = p.boolean(v, name)
 	case "object":
 		r.Object = document()
+		r.object, r.spans = v, p.spans
 	case "oldObject":
 		r.OldObject = document()
 	case "options":
@@ -231,7 +234,7 @@ func (p *parser) userInfo(raw []byte) (u UserInfo) {
 			p.fail(v, path, "invalid type: "+describe(v)+", expected an object")
 		default:
 			u.Extra = map[string][]string{}
-			for m := range members(v) {
+			for m := range members(v, p.spans) {
 				u.Extra[unquote(m.name)] = p.strings(m.value, path)
 			}
 		}
@@ -244,7 +247,7 @@ func (p *parser) strings(raw []byte, path string) (list []string) {
 		p.fail(raw, path, "invalid type: "+describe(raw)+", expected a list")
 		return nil
 	}
-	for i, v := range elements(raw) {
+	for i, v := range elements(raw, p.spans) {
 		list = append(list, p.str(v, path+"["+strconv.Itoa(i)+"]"))
 	}
 	return list
@@ -280,6 +283,14 @@ func (r *Request) AppendJSON(dst []byte) []byte {
 	}
 	e.raw("options", r.Options)
 	return append(e.dst, '}')
+}
+
+// Equal reports whether two requests say the same, to the byte in what is raw.
+func (r *Request) Equal(other *Request) bool {
+	if r == nil || other == nil {
+		return r == other
+	}
+	return bytes.Equal(r.AppendJSON(nil), other.AppendJSON(nil)) && r.UID == other.UID
 }
 
 // MarshalJSON is AppendJSON for encoding/json.
@@ -413,7 +424,7 @@ type SettingsVerdict struct {
 // not checked: the host has done so, and a policy at the speed of WebAssembly
 // would spend more on it than on its verdict.
 func parseInput(text []byte) (request, settings json.RawMessage, err error) {
-	for m := range members(text) {
+	for m := range members(text, nil) {
 		switch {
 		case named(m.name, "request"):
 			request = m.value
