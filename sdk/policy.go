@@ -58,7 +58,7 @@ func (p Policy) Load(settings json.RawMessage) (Judge, error) {
 // DecodeSettings decodes a JSON object into target, which points to a struct.
 // A name that the struct does not have is an error.
 func DecodeSettings(raw json.RawMessage, target any) error {
-	raw = bytes.TrimSpace(raw)
+	raw = bytes.Trim(raw, " \t\r\n") // JSON has no other space
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil
 	}

@@ -93,16 +93,20 @@ func appendS32(dst []byte, n uint32) []byte {
 type sectionID byte
 
 const (
-	sectionCustom   sectionID = 0
-	sectionImport   sectionID = 2
-	sectionFunction sectionID = 3
-	sectionTable    sectionID = 4
-	sectionMemory   sectionID = 5
-	sectionGlobal   sectionID = 6
-	sectionExport   sectionID = 7
-	sectionStart    sectionID = 8
-	sectionCode     sectionID = 10
-	sectionTag      sectionID = 13 // stands between memories and globals
+	sectionCustom    sectionID = 0
+	sectionType      sectionID = 1
+	sectionImport    sectionID = 2
+	sectionFunction  sectionID = 3
+	sectionTable     sectionID = 4
+	sectionMemory    sectionID = 5
+	sectionGlobal    sectionID = 6
+	sectionExport    sectionID = 7
+	sectionStart     sectionID = 8
+	sectionElement   sectionID = 9
+	sectionCode      sectionID = 10
+	sectionData      sectionID = 11
+	sectionDataCount sectionID = 12
+	sectionTag       sectionID = 13 // stands between memories and globals
 )
 
 // section is one section of a module with the size taken off.

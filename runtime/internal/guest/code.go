@@ -137,6 +137,8 @@ type coder struct {
 	places  []place // that want a check, in ascending order
 	calls   bool
 
+	over error // a count that nobody may believe
+
 	branched   bool // there was something that does not always go on to the next
 	loopsFirst bool // whoever enters the function enters a loop, as in all that Go compiles
 }

@@ -78,6 +78,9 @@ func parse(wasm []byte) (*module, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := bounded(all); err != nil {
+		return nil, err
+	}
 	m := &module{sections: all, procExit: -1, start: -1, startType: -1, startSection: -1}
 	var codeSection []byte
 	for _, s := range all {
@@ -247,14 +250,14 @@ func (m *module) readStartType() {
 // its instances cannot go back to a snapshot, with its mutable globals exported
 // and with a _start that leaves through proc_exit even where main just returns:
 // a host function is the only place to go back from. A module whose code cannot
-// be read is returned as it is.
+// be read is returned as it is, but for its custom sections.
 func rewrite(wasm []byte) ([]byte, Layout, error) {
 	m, err := parse(wasm)
 	if err != nil {
 		return nil, Layout{}, err
 	}
 	if m.code == nil {
-		return wasm, m.layout, nil
+		return m.stripped(), m.layout, nil
 	}
 	m.layout.checked, m.layout.start = true, m.startSection >= 0
 	w := writer{module: m, out: append(make([]byte, 0, len(wasm)+len(wasm)/8), header...)}
@@ -271,6 +274,18 @@ func rewrite(wasm []byte) ([]byte, Layout, error) {
 	return w.out, m.layout, nil
 }
 
+// stripped is the module without its custom sections: names and lines for
+// debuggers, which the engine would decode, and believe how many there are.
+func (m *module) stripped() []byte {
+	w := writer{module: m, out: []byte(header)}
+	for _, s := range m.sections {
+		if s.id != sectionCustom {
+			w.add(s.id, s.payload)
+		}
+	}
+	return w.out
+}
+
 // writer puts a module together again.
 type writer struct {
 	*module
@@ -284,7 +299,10 @@ type writer struct {
 const addedGlobal = "\x7f\x01\x41\x00\x0b"
 
 func (w *writer) section(s section) error {
-	if after := s.id != sectionCustom && s.id > sectionGlobal && s.id != sectionTag; after && !w.flagged {
+	if s.id == sectionCustom {
+		return nil // see stripped
+	}
+	if after := s.id > sectionGlobal && s.id != sectionTag; after && !w.flagged {
 		w.flagged = true
 		w.add(sectionGlobal, append([]byte{addedGlobals}, strings.Repeat(addedGlobal, addedGlobals)...))
 	}
