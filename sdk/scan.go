@@ -65,12 +65,9 @@ func skipValue(text []byte, i int, known *spans) (int, error) {
 // is open.
 func skipNested(text []byte, i int, known *spans) (int, error) {
 	var isObject [MaxDepth/64 + 1]uint64
-	var starts [maxSpanDepth]int
 	depth := 0
 	open := func(object bool) {
-		if depth < maxSpanDepth {
-			starts[depth] = i
-		}
+		known.enter(depth, i)
 		word, bit := depth/64, uint(depth%64)
 		isObject[word] &^= 1 << bit
 		if object {
@@ -136,9 +133,7 @@ func skipNested(text []byte, i int, known *spans) (int, error) {
 			if object && text[i] == '}' || !object && text[i] == ']' {
 				depth--
 				i++
-				if known != nil && depth < maxSpanDepth {
-					known.add(text, starts[depth], i)
-				}
+				known.leave(text, depth, i)
 				continue
 			}
 			if object {

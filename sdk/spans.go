@@ -42,8 +42,9 @@ func (t *Text) Request(v Value) (*Request, error) {
 // from the end of the array, which is the same whatever piece of the array one
 // looks at. A nil *spans remembers nothing.
 type spans struct {
-	last  *byte // of the array; nil when there is none
-	slots [64]span
+	last   *byte // of the array; nil when there is none
+	slots  [64]span
+	starts [maxSpanDepth]int // of the values that are open
 }
 
 type span struct{ from, to uint32 }
@@ -74,6 +75,19 @@ func (s *spans) of(text []byte) *spans {
 }
 
 func (s *spans) slot(from uint32) *span { return &s.slots[from*0x9e3779b1>>26] }
+
+// enter and leave say where a value of that depth starts and ends.
+func (s *spans) enter(depth, at int) {
+	if s != nil && depth < maxSpanDepth {
+		s.starts[depth] = at
+	}
+}
+
+func (s *spans) leave(text []byte, depth, at int) {
+	if s != nil && depth < maxSpanDepth {
+		s.add(text, s.starts[depth], at)
+	}
+}
 
 // add remembers that the value at text[from] ends at to. Of two values in one
 // slot the longer one stays.

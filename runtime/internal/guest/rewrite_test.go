@@ -210,7 +210,7 @@ func TestInspect(t *testing.T) {
 		"section 2: offset 6: unexpected end":                         header + "\x02\x06\x01\x01a\x01b\x00",
 		"section 2: offset 6: unknown kind of import 9":               header + "\x02\x06\x01\x01a\x01b\x09",
 		"number of more than 32 bits":                                 header + "\x01\xff\xff\xff\xff\x7f",
-		"section 7: offset 1: more elements than bytes":                         header + "\x07\x01\x05",
+		"section 7: offset 1: more elements than bytes":               header + "\x07\x01\x05",
 		"sections: offset 9: unexpected end":                          header + "\x01",
 		"not a WebAssembly module: it does not start with \\0asm\x00": "",
 	} {
