@@ -191,11 +191,15 @@ func TestAServerThatDoesNotStartSaysWhy(t *testing.T) {
 	}
 }
 
-func TestVariantsDifferAndStayModules(t *testing.T) {
-	const empty = "\x00asm\x01\x00\x00\x00"
-	have := string(appendSection([]byte(empty), "variant 1"))
-	if want := empty + "\x00\x0a\x09variant 1"; have != want {
-		t.Errorf("appendSection = %q, want %q", have, want)
+func TestVariantsDifferInWhatTheEngineSees(t *testing.T) {
+	have, err := vary([]byte("a "+varied+" b"), 7)
+	if want := "a so nobody knows whose this007 b"; err != nil || string(have) != want {
+		t.Errorf("vary = %q, %v, want %q", have, err, want)
+	}
+	for _, none := range []string{"", varied + varied} {
+		if _, err := vary([]byte(none), 7); err == nil {
+			t.Errorf("vary takes %q", none)
+		}
 	}
 }
 
