@@ -161,7 +161,7 @@ func TestClientCAsAreReloaded(t *testing.T) {
 	}
 }
 
-func TestWatchFilesSeesContentAndNothingElse(t *testing.T) {
+func TestAWatchSeesContentAndNothingElse(t *testing.T) {
 	v := newVolume(t, map[string][]byte{"a": []byte("1"), "b": []byte("1")})
 	var changes atomic.Int64
 	w := newWatch([]string{v.path("a"), v.path("b"), v.path("later")})
@@ -189,5 +189,5 @@ func TestWatchFilesSeesContentAndNothingElse(t *testing.T) {
 	if n := changes.Load(); n != 3 {
 		t.Errorf("%d changes, want 3", n)
 	}
-	WatchFiles(ctx, nil, 0, func() { t.Error("called after the context was done") })
+	newWatch(nil).run(ctx, 0, func() { t.Error("called after the context was done") })
 }

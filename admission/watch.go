@@ -8,16 +8,6 @@ import (
 	"time"
 )
 
-// WatchFiles calls changed each time the content of one of the files is another
-// than before, until ctx is done. It looks every so often (default 1 s) and
-// compares what it reads, so that it sees what Kubernetes does to the files of
-// a volume: a symlink to their folder is swapped, and none of them is written.
-// A file that appears or goes away has changed too. What counts as before is
-// what they have when WatchFiles starts.
-func WatchFiles(ctx context.Context, files []string, every time.Duration, changed func()) {
-	newWatch(files).run(ctx, every, changed)
-}
-
 // watch knows what files had in them.
 type watch struct {
 	files []string
@@ -30,6 +20,12 @@ func newWatch(files []string) *watch {
 	return w
 }
 
+// run calls changed each time the content of one of the files is another than
+// before, until ctx is done. It looks every so often (default 1 s) and compares
+// what it reads, so that it sees what Kubernetes does to the files of a volume: a
+// symlink to their folder is swapped, and none of them is written. A file that
+// appears or goes away has changed too. What counts as before is what they had
+// when newWatch was called.
 func (w *watch) run(ctx context.Context, every time.Duration, changed func()) {
 	if every <= 0 {
 		every = time.Second

@@ -1,6 +1,7 @@
 package review
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -53,19 +54,12 @@ const (
 func (r *Review) AppendAnswer(dst []byte, resp Response) []byte {
 	e := encoder{append(dst, '{')}
 	if r.Request == nil || r.Request.Raw == nil {
-		e.str("kind", or(r.Kind, defaultKind))
-		e.str("apiVersion", or(r.APIVersion, defaultAPIVersion))
+		e.str("kind", cmp.Or(r.Kind, defaultKind))
+		e.str("apiVersion", cmp.Or(r.APIVersion, defaultAPIVersion))
 	}
 	e.name("response")
 	e.response(resp)
 	return append(e.dst, '}')
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
 
 // encoder appends JSON. The order of members is that of Kubewarden's server.

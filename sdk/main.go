@@ -120,7 +120,7 @@ func judgeInput(host Host, judge Judge, text json.RawMessage) ([]byte, error) {
 	if host != nil {
 		ctx = WithHost(ctx, host)
 	}
-	req, err := ParseCheckedRequest(text)
+	req, err := parseChecked(text)
 	if err != nil {
 		req = rawRequest(text)
 	}

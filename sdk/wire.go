@@ -39,9 +39,9 @@ func ParseRequest(text json.RawMessage) (*Request, error) {
 	return p.request(text)
 }
 
-// ParseCheckedRequest is ParseRequest for a piece of a text that has been
+// parseChecked is ParseRequest for a piece of a text that has been
 // through Check already.
-func ParseCheckedRequest(text json.RawMessage) (*Request, error) {
+func parseChecked(text json.RawMessage) (*Request, error) {
 	p := parser{text: text}
 	return p.request(text)
 }

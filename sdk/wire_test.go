@@ -130,7 +130,7 @@ func TestParseRequestSaysWhatIsWrong(t *testing.T) {
 		if _, err := ParseRequest(raw(empty)); !errors.As(err, &syntax) {
 			t.Errorf("%q: have %v, want a *SyntaxError", empty, err)
 		}
-		if _, err := ParseCheckedRequest(raw(empty)); !errors.As(err, &syntax) {
+		if _, err := parseChecked(raw(empty)); !errors.As(err, &syntax) {
 			t.Errorf("%q: have %v, want a *SyntaxError", empty, err)
 		}
 	}

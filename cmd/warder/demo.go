@@ -137,9 +137,9 @@ func (d *demo) load(ctx context.Context) (*engine.Engine, map[string]bool, error
 	if err != nil {
 		return nil, nil, err
 	}
-	var cache string
-	if dir, err := os.UserCacheDir(); err == nil {
-		cache = filepath.Join(dir, "warder", "compiled")
+	cache, err := userCache()
+	if err != nil {
+		cache = "" // then nothing is kept
 	}
 	eng, err := engine.New(engine.Options{
 		Isolation: runtime.Isolation(d.isolation),

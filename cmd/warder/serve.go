@@ -218,18 +218,27 @@ func (c *serveConfig) cacheDir(log *slog.Logger) string {
 	case c.downloadDir != "":
 		dir = filepath.Join(c.downloadDir, ".warder", "compiled")
 	default:
-		cache, err := os.UserCacheDir()
+		own, err := userCache()
 		if err != nil {
 			log.Warn("compiled modules are not kept: there is no cache folder", "error", err)
 			return ""
 		}
-		dir = filepath.Join(cache, "warder", "compiled")
+		dir = own
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		log.Warn("compiled modules are not kept", "error", err)
 		return ""
 	}
 	return dir
+}
+
+// userCache is where compiled modules of one user are kept.
+func userCache() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(cache, "warder", "compiled"), nil
 }
 
 func (c *serveConfig) server(handler *admission.Handler, log *slog.Logger) admission.ServerOptions {
