@@ -23,7 +23,7 @@ func TestRules(t *testing.T) {
 		{"own import where the row is empty", "sdk/bad.go", `import _ "` + module + `/policy"`,
 			`sdk/bad.go imports policy; mayImport allows sdk nothing`},
 		{"engine reaches past the runtimes", "engine/bad.go", `import _ "` + module + `/runtime/internal/guest"`,
-			`engine/bad.go imports runtime/internal/guest; mayImport allows engine only "policy", "runtime", "runtime/*", "library", "capability", "review", "sdk"`},
+			`engine/bad.go imports runtime/internal/guest; mayImport allows engine only "policy", "runtime", "runtime/*", "library", "capability", "artifact", "review", "sdk"`},
 		{"example uses more than the SDK", "examples/labels/bad.go", `import _ "` + module + `/library"`,
 			`examples/labels/bad.go imports library; mayImport allows examples/labels only "sdk"`},
 		{"engine imports every runtime", "engine/good.go", `import _ "` + module + `/runtime/wasi"`, ""},

@@ -30,6 +30,9 @@
 //     one way to call it, and keep it ready to be asked.
 //   - runtime/internal/guest is the WebAssembly that wapc and wasi share:
 //     instances, memory that returns to a snapshot after each request, limits.
+//   - wasm is the binary format of modules, as far as sections go.
+//   - artifact gets modules from registries, keeps them in a store, and says
+//     who has signed them.
 //   - capability is what a policy may ask of the host: the cluster, registries,
 //     names, signatures. Nothing is answered that was not granted.
 //

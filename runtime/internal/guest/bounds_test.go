@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"github.com/warder-dev/warder/wasm"
 )
 
 // A count that nobody has the bytes for would make the engine take gigabytes:
@@ -11,12 +13,12 @@ import (
 func TestAModuleCannotSayMoreThanItHas(t *testing.T) {
 	const huge = "\xff\xff\xff\xff\x0f" // 2^32-1
 	section := func(id byte, payload string) []byte {
-		out := append([]byte(header), id)
-		return append(appendU32(out, uint32(len(payload))), payload...)
+		out := append([]byte(wasm.Header), id)
+		return append(wasm.AppendU32(out, uint32(len(payload))), payload...)
 	}
 	tests := map[string]struct {
-		wasm []byte
-		want string
+		binary []byte
+		want   string
 	}{
 		"types":                {section(1, huge), "more elements than bytes"},
 		"parameters":           {section(1, "\x01\x60"+huge), "more elements than bytes"},
@@ -38,10 +40,10 @@ func TestAModuleCannotSayMoreThanItHas(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if _, err := Inspect(tt.wasm); err == nil || !strings.Contains(err.Error(), tt.want) {
+			if _, err := Inspect(tt.binary); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("Inspect = %v, want %q", err, tt.want)
 			}
-			if _, _, err := rewrite(tt.wasm); err == nil {
+			if _, _, err := rewrite(tt.binary); err == nil {
 				t.Error("rewrite takes it")
 			}
 		})
@@ -50,23 +52,23 @@ func TestAModuleCannotSayMoreThanItHas(t *testing.T) {
 
 // The engine decodes names, and believes how many there are.
 func TestCustomSectionsDoNotReachTheEngine(t *testing.T) {
-	for name, wasm := range modules(t) {
-		out, _, err := rewrite(wasm)
+	for name, binary := range modules(t) {
+		out, _, err := rewrite(binary)
 		if err != nil {
 			continue
 		}
-		all, err := sections(out)
+		all, err := wasm.Sections(out)
 		if err != nil {
 			t.Fatalf("%v: %v", name, err)
 		}
 		for _, s := range all {
-			if s.id == sectionCustom {
-				t.Errorf("%v keeps a custom section %q", name, s.payload[:min(20, len(s.payload))])
+			if s.ID == wasm.SectionCustom {
+				t.Errorf("%v keeps a custom section %q", name, s.Payload[:min(20, len(s.Payload))])
 			}
 		}
 	}
-	named := append([]byte(header), "\x00\x0b\x04name\x01\x05\xff\xff\xff\xff"...)
-	if out, _, err := rewrite(named); err != nil || !bytes.Equal(out, []byte(header)) {
+	named := append([]byte(wasm.Header), "\x00\x0b\x04name\x01\x05\xff\xff\xff\xff"...)
+	if out, _, err := rewrite(named); err != nil || !bytes.Equal(out, []byte(wasm.Header)) {
 		t.Errorf("rewrite = %x, %v, want an empty module", out, err)
 	}
 }

@@ -3,6 +3,8 @@ package guest
 import (
 	"errors"
 	"fmt"
+
+	"github.com/warder-dev/warder/wasm"
 )
 
 // effects are what code can do to an instance that a snapshot of memory and
@@ -21,25 +23,25 @@ type effects struct {
 // instruction it does not know; then nothing is known of the rest.
 func checks(payload []byte, global uint32) ([]byte, effects, error) {
 	look := newProbe(global)
-	c := reader{text: payload}
-	count := c.u32()
-	out := appendU32(make([]byte, 0, len(payload)+len(payload)/4), count)
+	c := wasm.Reader{Text: payload}
+	count := c.U32()
+	out := wasm.AppendU32(make([]byte, 0, len(payload)+len(payload)/4), count)
 	var does effects
 	var body []byte
-	for ; count > 0 && c.err == nil; count-- {
-		b := coder{reader: reader{text: c.bytes(c.u32())}}
+	for ; count > 0 && c.Err == nil; count-- {
+		b := coder{Reader: wasm.Reader{Text: c.Bytes(c.U32())}}
 		body = b.body(body[:0], look)
-		if b.err != nil {
-			c.fail(b.err)
+		if b.Err != nil {
+			c.Fail(b.Err)
 		}
 		does.merge(b.effects)
-		out = append(appendU32(out, uint32(len(body))), body...)
+		out = append(wasm.AppendU32(out, uint32(len(body))), body...)
 	}
-	if c.err == nil && c.more() {
-		c.fail(errors.New("more bytes than functions"))
+	if c.Err == nil && c.More() {
+		c.Fail(errors.New("more bytes than functions"))
 	}
-	if c.err != nil {
-		return nil, does, fmt.Errorf("code: %w", c.err)
+	if c.Err != nil {
+		return nil, does, fmt.Errorf("code: %w", c.Err)
 	}
 	return out, does, nil
 }
@@ -73,7 +75,7 @@ const bulkShift = 10
 // yield the guest looks at the interrupt flag, and traps when it is not zero.
 func newProbe(global uint32) probe {
 	const get, set, constant, subtract = 0x23, 0x24, 0x41, 0x6b
-	flag, ticks, length := appendU32(nil, global), appendU32(nil, global+1), appendU32(nil, global+2)
+	flag, ticks, length := wasm.AppendU32(nil, global), wasm.AppendU32(nil, global+1), wasm.AppendU32(nil, global+2)
 	code := func(parts ...any) (out []byte) {
 		for _, part := range parts {
 			switch p := part.(type) {
@@ -89,7 +91,7 @@ func newProbe(global uint32) probe {
 		get, ticks, constant, 1, subtract, set, ticks,
 		get, ticks, constant, 0, 0x48, 0x04, 0x40, // i32.lt_s; if
 		constant, 0, 0x40, 0, 0x1a, // memory.grow; drop
-		constant, appendS32(nil, yieldTicks), set, ticks,
+		constant, wasm.AppendS32(nil, yieldTicks), set, ticks,
 		get, flag, 0x04, 0x40, 0x00, 0x0b, // if; unreachable; end
 		0x0b)
 	return probe{turn: turn, bulk: code(
@@ -101,20 +103,20 @@ func newProbe(global uint32) probe {
 // body appends the function's body with the checks in it.
 func (c *coder) body(dst []byte, look probe) []byte {
 	c.locals()
-	entry := c.at
-	for c.more() {
+	entry := c.At
+	for c.More() {
 		c.instruction()
 	}
-	if c.err != nil {
+	if c.Err != nil {
 		return dst
 	}
-	dst = append(dst, c.text[:entry]...)
+	dst = append(dst, c.Text[:entry]...)
 	if c.calls && !c.loopsFirst {
 		dst = append(dst, look.turn...)
 	}
 	from := entry
 	for _, p := range c.places {
-		dst = append(dst, c.text[from:p.at]...)
+		dst = append(dst, c.Text[from:p.at]...)
 		if p.bulk {
 			dst = append(dst, look.bulk...)
 		} else {
@@ -122,7 +124,7 @@ func (c *coder) body(dst []byte, look probe) []byte {
 		}
 		from = p.at
 	}
-	return append(dst, c.text[from:]...)
+	return append(dst, c.Text[from:]...)
 }
 
 func (e *effects) merge(other effects) {
@@ -132,7 +134,7 @@ func (e *effects) merge(other effects) {
 }
 
 type coder struct {
-	reader
+	wasm.Reader
 	effects effects
 	places  []place // that want a check, in ascending order
 	calls   bool
@@ -150,32 +152,32 @@ type place struct {
 }
 
 func (c *coder) locals() {
-	for n := c.u32(); n > 0 && c.err == nil; n-- {
-		c.u32()
+	for n := c.U32(); n > 0 && c.Err == nil; n-- {
+		c.U32()
 		c.valueType()
 	}
 }
 
 // valueType skips a value type; 0x63 and 0x64 are references to a heap type.
 func (c *coder) valueType() {
-	if b := c.byte(); b == 0x63 || b == 0x64 {
-		c.skipSigned(33)
+	if b := c.Byte(); b == 0x63 || b == 0x64 {
+		c.SkipSigned(33)
 	}
 }
 
 func (c *coder) blockType() {
-	if c.more() && (c.text[c.at] == 0x63 || c.text[c.at] == 0x64) {
+	if c.More() && (c.Text[c.At] == 0x63 || c.Text[c.At] == 0x64) {
 		c.valueType()
 		return
 	}
-	c.skipSigned(33)
+	c.SkipSigned(33)
 }
 
 // memarg skips alignment and offset; bit 6 of the alignment announces the
 // index of a memory.
 func (c *coder) memarg() {
-	if c.u32()&0x40 != 0 {
-		c.u32()
+	if c.U32()&0x40 != 0 {
+		c.U32()
 	}
 	c.offset()
 }
@@ -183,78 +185,78 @@ func (c *coder) memarg() {
 // offset is a 64-bit number in the memory64 proposal.
 func (c *coder) offset() {
 	for range 10 {
-		if c.byte() < 0x80 {
+		if c.Byte() < 0x80 {
 			return
 		}
 	}
-	c.fail(errors.New("offset of more than 64 bits"))
+	c.Fail(errors.New("offset of more than 64 bits"))
 }
 
 // instruction skips one instruction and notes its effects. Numbers are those
 // of https://webassembly.github.io/spec/core/appendix/index-instructions.html.
 func (c *coder) instruction() {
-	op := c.byte()
+	op := c.Byte()
 	c.branched = c.branched || branches(op)
 	switch {
 	case 0x20 <= op && op <= 0x26: // local.get to table.set
-		c.u32()
+		c.U32()
 		c.effects.table = c.effects.table || op == 0x26
 	case 0x28 <= op && op <= 0x3e: // loads and stores
 		c.memarg()
 	case op == 0x41:
-		c.skipSigned(32)
+		c.SkipSigned(32)
 	case op == 0x03: // loop
 		c.blockType()
-		c.places = append(c.places, place{at: c.at})
+		c.places = append(c.places, place{at: c.At})
 		c.loopsFirst = c.loopsFirst || !c.branched
 	case op == 0x10 || 0x12 <= op && op <= 0x15: // calls
 		c.calls = true
-		c.u32()
+		c.U32()
 		if op == 0x13 {
-			c.u32()
+			c.U32()
 		}
 	case op == 0x11: // call_indirect
 		c.calls = true
-		c.u32()
-		c.u32()
+		c.U32()
+		c.U32()
 	case op == 0x02 || op == 0x04 || op == 0x06: // block, if, try
 		c.blockType()
 	case op == 0x07 || op == 0x08 || op == 0x09: // catch, throw, rethrow
-		c.u32()
+		c.U32()
 	case op == 0x0c || op == 0x0d || op == 0x18: // br, br_if, delegate
-		c.u32()
+		c.U32()
 	case op == 0x0e: // br_table
-		for n := uint64(c.u32()) + 1; n > 0 && c.err == nil; n-- {
-			c.u32()
+		for n := uint64(c.U32()) + 1; n > 0 && c.Err == nil; n-- {
+			c.U32()
 		}
 	case op == 0x1c: // select with types
-		for n := c.u32(); n > 0 && c.err == nil; n-- {
+		for n := c.U32(); n > 0 && c.Err == nil; n-- {
 			c.valueType()
 		}
 	case op == 0x1f: // try_table
 		c.tryTable()
 	case op == 0x3f || op == 0x40: // memory.size, memory.grow
-		c.u32()
+		c.U32()
 	case op == 0x42:
-		c.skipSigned(64)
+		c.SkipSigned(64)
 	case op == 0x43:
-		c.bytes(4)
+		c.Bytes(4)
 	case op == 0x44:
-		c.bytes(8)
+		c.Bytes(8)
 	case op == 0xd0: // ref.null
-		c.skipSigned(33)
+		c.SkipSigned(33)
 	case op == 0xd2 || op == 0xd5 || op == 0xd6: // ref.func, br_on_null, br_on_non_null
-		c.u32()
+		c.U32()
 	case op == 0xfc:
 		c.prefixed()
 	case op == 0xfd:
 		c.vector()
 	case op == 0xfe:
 		c.effects.atomics = true
-		c.at = len(c.text) // nothing more to learn: such a module gets no snapshot
+		c.At = len(c.Text) // nothing more to learn: such a module gets no snapshot
 	case plain(op):
 	default:
-		c.fail(fmt.Errorf("unknown instruction 0x%02x", op))
+		c.Fail(fmt.Errorf("unknown instruction 0x%02x", op))
 	}
 }
 
@@ -275,18 +277,18 @@ func plain(op byte) bool {
 
 func (c *coder) tryTable() {
 	c.blockType()
-	for n := c.u32(); n > 0 && c.err == nil; n-- {
-		if kind := c.byte(); kind < 2 { // catch and catch_ref name a tag
-			c.u32()
+	for n := c.U32(); n > 0 && c.Err == nil; n-- {
+		if kind := c.Byte(); kind < 2 { // catch and catch_ref name a tag
+			c.U32()
 		}
-		c.u32()
+		c.U32()
 	}
 }
 
 // prefixed skips an instruction of the 0xfc page.
 func (c *coder) prefixed() {
-	at := c.at - 1
-	op := c.u32()
+	at := c.At - 1
+	op := c.U32()
 	switch op {
 	case 8, 10, 11, 12, 14, 15, 17: // the last operand is a length
 		c.places = append(c.places, place{at, true})
@@ -294,42 +296,42 @@ func (c *coder) prefixed() {
 	switch op {
 	case 0, 1, 2, 3, 4, 5, 6, 7: // saturating conversions
 	case 8: // memory.init
-		c.u32()
-		c.u32()
+		c.U32()
+		c.U32()
 	case 9, 13: // data.drop, elem.drop
-		c.u32()
+		c.U32()
 		c.effects.dropped = true
 	case 10: // memory.copy
-		c.u32()
-		c.u32()
+		c.U32()
+		c.U32()
 	case 11, 16: // memory.fill, table.size
-		c.u32()
+		c.U32()
 	case 12, 14: // table.init, table.copy
-		c.u32()
-		c.u32()
+		c.U32()
+		c.U32()
 		c.effects.table = true
 	case 15, 17: // table.grow, table.fill
-		c.u32()
+		c.U32()
 		c.effects.table = true
 	default:
-		c.fail(fmt.Errorf("unknown instruction 0xfc %d", op))
+		c.Fail(fmt.Errorf("unknown instruction 0xfc %d", op))
 	}
 }
 
 // vector skips an instruction of the 0xfd page, SIMD with relaxed SIMD.
 func (c *coder) vector() {
-	switch op := c.u32(); {
+	switch op := c.U32(); {
 	case op <= 11 || op == 92 || op == 93: // loads and stores
 		c.memarg()
 	case op == 12 || op == 13: // v128.const, i8x16.shuffle
-		c.bytes(16)
+		c.Bytes(16)
 	case 21 <= op && op <= 34: // lanes
-		c.byte()
+		c.Byte()
 	case 84 <= op && op <= 91: // loads and stores of a lane
 		c.memarg()
-		c.byte()
+		c.Byte()
 	case op <= 275:
 	default:
-		c.fail(fmt.Errorf("unknown instruction 0xfd %d", op))
+		c.Fail(fmt.Errorf("unknown instruction 0xfd %d", op))
 	}
 }

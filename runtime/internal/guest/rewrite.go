@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/warder-dev/warder/wasm"
 )
 
 // Layout is what a module says of itself, and whether its instances can go
@@ -49,8 +51,8 @@ const startName = "warder:start"
 
 // Inspect reads a module's sections. The error is about bytes that are not a
 // module.
-func Inspect(wasm []byte) (Layout, error) {
-	m, err := parse(wasm)
+func Inspect(binary []byte) (Layout, error) {
+	m, err := parse(binary)
 	if err != nil {
 		return Layout{}, err
 	}
@@ -59,7 +61,7 @@ func Inspect(wasm []byte) (Layout, error) {
 
 // module is what rewriting needs to know of a module.
 type module struct {
-	sections []section
+	sections []wasm.Section
 	layout   Layout
 
 	functionImports uint32
@@ -73,8 +75,8 @@ type module struct {
 	code            []byte   // with checks; nil when the code could not be read
 }
 
-func parse(wasm []byte) (*module, error) {
-	all, err := sections(wasm)
+func parse(binary []byte) (*module, error) {
+	all, err := wasm.Sections(binary)
 	if err != nil {
 		return nil, err
 	}
@@ -84,29 +86,29 @@ func parse(wasm []byte) (*module, error) {
 	m := &module{sections: all, procExit: -1, start: -1, startType: -1, startSection: -1}
 	var codeSection []byte
 	for _, s := range all {
-		r := reader{text: s.payload}
-		switch s.id {
-		case sectionImport:
+		r := wasm.Reader{Text: s.Payload}
+		switch s.ID {
+		case wasm.SectionImport:
 			m.readImports(&r)
-		case sectionGlobal:
+		case wasm.SectionGlobal:
 			m.readGlobals(&r)
-		case sectionExport:
+		case wasm.SectionExport:
 			m.readExports(&r)
-		case sectionStart:
-			m.startSection = int64(r.u32())
-		case sectionMemory:
-			m.memory = r.u32() > 0
-		case sectionCode:
-			codeSection = s.payload
-		case sectionCustom:
-			if r.name() == MetadataSection && m.layout.Metadata == nil {
-				m.layout.Metadata = r.text[r.at:]
+		case wasm.SectionStart:
+			m.startSection = int64(r.U32())
+		case wasm.SectionMemory:
+			m.memory = r.U32() > 0
+		case wasm.SectionCode:
+			codeSection = s.Payload
+		case wasm.SectionCustom:
+			if r.Name() == MetadataSection && m.layout.Metadata == nil {
+				m.layout.Metadata = r.Text[r.At:]
 			}
-			r.err = nil // a custom section may be anything
+			r.Err = nil // a custom section may be anything
 		default:
 		}
-		if r.err != nil {
-			return nil, fmt.Errorf("section %d: %w", s.id, r.err)
+		if r.Err != nil {
+			return nil, fmt.Errorf("section %d: %w", s.ID, r.Err)
 		}
 	}
 	m.readStartType()
@@ -120,65 +122,66 @@ func (m *module) fresh(why string) {
 	}
 }
 
-func (m *module) readImports(r *reader) {
-	for n := r.u32(); n > 0 && r.err == nil; n-- {
-		from, name := r.name(), r.name()
-		switch kind := r.byte(); kind {
+func (m *module) readImports(r *wasm.Reader) {
+	for n := r.U32(); n > 0 && r.Err == nil; n-- {
+		from, name := r.Name(), r.Name()
+		switch kind := r.Byte(); kind {
 		case 0: // function
-			r.u32()
+			r.U32()
 			if name == "proc_exit" && strings.HasPrefix(from, "wasi_") {
 				m.procExit = int64(m.functionImports)
 			}
 			m.layout.Imports = append(m.layout.Imports, from+"."+name)
 			m.functionImports++
 		case 1: // table
-			c := coder{reader: *r}
+			c := coder{Reader: *r}
 			c.valueType()
-			*r = c.reader
-			r.limits()
+			*r = c.Reader
+			skipLimits(r)
 			m.fresh("it imports a table")
 		case 2:
-			r.limits()
+			skipLimits(r)
 			m.fresh("it imports its memory")
 		case 3: // global
-			c := coder{reader: *r}
+			c := coder{Reader: *r}
 			c.valueType()
-			*r = c.reader
-			r.byte()
+			*r = c.Reader
+			r.Byte()
 			m.globals++
 			m.fresh("it imports a global")
 		case 4: // tag
-			r.byte()
-			r.u32()
+			r.Byte()
+			r.U32()
 		default:
-			r.fail(fmt.Errorf("unknown kind of import %d", kind))
+			r.Fail(fmt.Errorf("unknown kind of import %d", kind))
 		}
 	}
 }
 
-func (r *reader) limits() {
-	flags := r.byte()
-	r.u32()
+// skipLimits skips how large a table or a memory may be.
+func skipLimits(r *wasm.Reader) {
+	flags := r.Byte()
+	r.U32()
 	if flags&1 != 0 {
-		r.u32()
+		r.U32()
 	}
 }
 
 // readGlobals notes the mutable globals, which a snapshot has to hold.
-func (m *module) readGlobals(r *reader) {
-	count := r.u32()
-	for i := uint32(0); i < count && r.err == nil; i++ {
-		kind := r.byte()
+func (m *module) readGlobals(r *wasm.Reader) {
+	count := r.U32()
+	for i := uint32(0); i < count && r.Err == nil; i++ {
+		kind := r.Byte()
 		if kind == 0x63 || kind == 0x64 {
-			r.skipSigned(33)
+			r.SkipSigned(33)
 		}
-		mutable := r.byte() == 1
-		c := coder{reader: *r}
-		for c.more() && c.text[c.at] != 0x0b {
+		mutable := r.Byte() == 1
+		c := coder{Reader: *r}
+		for c.More() && c.Text[c.At] != 0x0b {
 			c.instruction()
 		}
-		c.byte()
-		*r = c.reader
+		c.Byte()
+		*r = c.Reader
 		if !mutable {
 			continue
 		}
@@ -191,9 +194,9 @@ func (m *module) readGlobals(r *reader) {
 	m.globals += count
 }
 
-func (m *module) readExports(r *reader) {
-	for n := r.u32(); n > 0 && r.err == nil; n-- {
-		name, kind, index := r.name(), r.byte(), r.u32()
+func (m *module) readExports(r *wasm.Reader) {
+	for n := r.U32(); n > 0 && r.Err == nil; n-- {
+		name, kind, index := r.Name(), r.Byte(), r.U32()
 		if kind != 0 {
 			continue
 		}
@@ -228,14 +231,14 @@ func (m *module) readStartType() {
 		return
 	}
 	for _, s := range m.sections {
-		if s.id != sectionFunction {
+		if s.ID != wasm.SectionFunction {
 			continue
 		}
-		r := reader{text: s.payload}
-		count := int64(r.u32())
+		r := wasm.Reader{Text: s.Payload}
+		count := int64(r.U32())
 		for i := range count {
-			index := r.u32()
-			if r.err != nil {
+			index := r.U32()
+			if r.Err != nil {
 				return
 			}
 			if i == m.start-int64(m.functionImports) {
@@ -251,8 +254,8 @@ func (m *module) readStartType() {
 // and with a _start that leaves through proc_exit even where main just returns:
 // a host function is the only place to go back from. A module whose code cannot
 // be read is returned as it is, but for its custom sections.
-func rewrite(wasm []byte) ([]byte, Layout, error) {
-	m, err := parse(wasm)
+func rewrite(binary []byte) ([]byte, Layout, error) {
+	m, err := parse(binary)
 	if err != nil {
 		return nil, Layout{}, err
 	}
@@ -260,7 +263,7 @@ func rewrite(wasm []byte) ([]byte, Layout, error) {
 		return m.stripped(), m.layout, nil
 	}
 	m.layout.checked, m.layout.start = true, m.startSection >= 0
-	w := writer{module: m, out: append(make([]byte, 0, len(wasm)+len(wasm)/8), header...)}
+	w := writer{module: m, out: append(make([]byte, 0, len(binary)+len(binary)/8), wasm.Header...)}
 	if m.layout.Fresh == "" {
 		w.wrap = m.procExit >= 0 && m.startType >= 0
 		w.exported = m.mutable
@@ -277,10 +280,10 @@ func rewrite(wasm []byte) ([]byte, Layout, error) {
 // stripped is the module without its custom sections: names and lines for
 // debuggers, which the engine would decode, and believe how many there are.
 func (m *module) stripped() []byte {
-	w := writer{module: m, out: []byte(header)}
+	w := writer{module: m, out: []byte(wasm.Header)}
 	for _, s := range m.sections {
-		if s.id != sectionCustom {
-			w.add(s.id, s.payload)
+		if s.ID != wasm.SectionCustom {
+			w.add(s.ID, s.Payload)
 		}
 	}
 	return w.out
@@ -298,30 +301,30 @@ type writer struct {
 // addedGlobal is a mutable i32 that begins as zero.
 const addedGlobal = "\x7f\x01\x41\x00\x0b"
 
-func (w *writer) section(s section) error {
-	if s.id == sectionCustom {
+func (w *writer) section(s wasm.Section) error {
+	if s.ID == wasm.SectionCustom {
 		return nil // see stripped
 	}
-	if after := s.id > sectionGlobal && s.id != sectionTag; after && !w.flagged {
+	if after := s.ID > wasm.SectionGlobal && s.ID != wasm.SectionTag; after && !w.flagged {
 		w.flagged = true
-		w.add(sectionGlobal, append([]byte{addedGlobals}, strings.Repeat(addedGlobal, addedGlobals)...))
+		w.add(wasm.SectionGlobal, append([]byte{addedGlobals}, strings.Repeat(addedGlobal, addedGlobals)...))
 	}
-	payload, err := s.payload, error(nil)
-	switch s.id {
-	case sectionStart:
+	payload, err := s.Payload, error(nil)
+	switch s.ID {
+	case wasm.SectionStart:
 		return nil
-	case sectionGlobal:
+	case wasm.SectionGlobal:
 		w.flagged = true
 		payload, err = appended(payload, []byte(strings.Repeat(addedGlobal, addedGlobals)), addedGlobals)
-	case sectionFunction:
+	case wasm.SectionFunction:
 		if w.wrap {
-			payload, err = appended(payload, appendU32(nil, uint32(w.startType)), 1)
+			payload, err = appended(payload, wasm.AppendU32(nil, uint32(w.startType)), 1)
 		}
-	case sectionTable:
+	case wasm.SectionTable:
 		payload, err = boundTables(payload)
-	case sectionExport:
+	case wasm.SectionExport:
 		payload, err = w.exports(payload)
-	case sectionCode:
+	case wasm.SectionCode:
 		payload = w.code
 		if w.wrap {
 			payload, err = appended(payload, w.startBody(), 1)
@@ -331,48 +334,48 @@ func (w *writer) section(s section) error {
 	if err != nil {
 		return err
 	}
-	w.add(s.id, payload)
+	w.add(s.ID, payload)
 	return nil
 }
 
-func (w *writer) add(id sectionID, payload []byte) {
+func (w *writer) add(id wasm.SectionID, payload []byte) {
 	w.out = append(w.out, byte(id))
-	w.out = append(appendU32(w.out, uint32(len(payload))), payload...)
+	w.out = append(wasm.AppendU32(w.out, uint32(len(payload))), payload...)
 }
 
 // appended adds n elements to a section that is a vector.
 func appended(payload, elements []byte, n uint32) ([]byte, error) {
-	r := reader{text: payload}
-	count := r.u32()
-	if r.err != nil || count > 1<<32-1-n {
+	r := wasm.Reader{Text: payload}
+	count := r.U32()
+	if r.Err != nil || count > 1<<32-1-n {
 		return nil, errors.New("section: no count")
 	}
-	out := appendU32(make([]byte, 0, len(payload)+len(elements)+5), count+n)
-	out = append(out, payload[r.at:]...)
+	out := wasm.AppendU32(make([]byte, 0, len(payload)+len(elements)+5), count+n)
+	out = append(out, payload[r.At:]...)
 	return append(out, elements...), nil
 }
 
 // startBody calls the old _start, then proc_exit(0).
 func (m *module) startBody() []byte {
 	code := []byte{0, 0x10} // no locals; call
-	code = appendU32(code, uint32(m.start))
+	code = wasm.AppendU32(code, uint32(m.start))
 	code = append(code, 0x41, 0, 0x10) // i32.const 0; call
-	code = appendU32(code, uint32(m.procExit))
+	code = wasm.AppendU32(code, uint32(m.procExit))
 	code = append(code, 0x00, 0x0b) // unreachable; end
-	return append(appendU32(nil, uint32(len(code))), code...)
+	return append(wasm.AppendU32(nil, uint32(len(code))), code...)
 }
 
 // exports adds the globals and points _start to the function that will be the
 // last one.
 func (w *writer) exports(payload []byte) ([]byte, error) {
-	r := reader{text: payload}
+	r := wasm.Reader{Text: payload}
 	var kept []byte
-	count := r.u32()
+	count := r.U32()
 	for range count {
-		from := r.at
-		name, kind := r.name(), r.byte()
-		if r.u32(); r.err != nil {
-			return nil, r.err
+		from := r.At
+		name, kind := r.Name(), r.Byte()
+		if r.U32(); r.Err != nil {
+			return nil, r.Err
 		}
 		if strings.HasPrefix(name, "warder:") {
 			return nil, fmt.Errorf("export %q: names that start with \"warder:\" are the host's own", name)
@@ -385,7 +388,7 @@ func (w *writer) exports(payload []byte) ([]byte, error) {
 			kept = appendExport(kept, name, 0, last)
 			continue
 		}
-		kept = append(kept, r.text[from:r.at]...)
+		kept = append(kept, r.Text[from:r.At]...)
 	}
 	added := []byte(nil)
 	extra := uint32(1)
@@ -398,21 +401,21 @@ func (w *writer) exports(payload []byte) ([]byte, error) {
 		added = appendExport(added, globalName(i), 3, index)
 		extra++
 	}
-	return append(append(appendU32(nil, count+extra), kept...), added...), nil
+	return append(append(wasm.AppendU32(nil, count+extra), kept...), added...), nil
 }
 
 func appendExport(dst []byte, name string, kind byte, index uint32) []byte {
-	dst = append(appendU32(dst, uint32(len(name))), name...)
-	return appendU32(append(dst, kind), index)
+	dst = append(wasm.AppendU32(dst, uint32(len(name))), name...)
+	return wasm.AppendU32(append(dst, kind), index)
 }
 
 // functionCount is how many functions the module has, imports included.
 func (m *module) functionCount() (uint32, error) {
 	for _, s := range m.sections {
-		if s.id == sectionFunction {
-			r := reader{text: s.payload}
-			count := r.u32()
-			return m.functionImports + count, r.err
+		if s.ID == wasm.SectionFunction {
+			r := wasm.Reader{Text: s.Payload}
+			count := r.U32()
+			return m.functionImports + count, r.Err
 		}
 	}
 	return 0, errors.New("no function section")

@@ -11,28 +11,30 @@ import (
 	"time"
 
 	"github.com/tetratelabs/wazero"
+
+	"github.com/warder-dev/warder/wasm"
 )
 
 func load(t testing.TB, name string) []byte {
 	t.Helper()
-	wasm, err := os.ReadFile(filepath.Join("testdata", name+".wasm"))
+	binary, err := os.ReadFile(filepath.Join("testdata", name+".wasm"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return wasm
+	return binary
 }
 
 func unlinked(context.Context, wazero.Runtime) error { return nil }
 
 // instance compiles a module without imports and makes an instance.
-func instance(t *testing.T, wasm []byte) *Instance {
+func instance(t *testing.T, binary []byte) *Instance {
 	t.Helper()
 	c, err := NewCompiler(Options{MemoryLimit: 16 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	m, err := c.Compile(t.Context(), wasm, unlinked)
+	m, err := c.Compile(t.Context(), binary, unlinked)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,11 +56,11 @@ func call(ctx context.Context, in *Instance, name string, args ...uint64) ([]uin
 }
 
 // plainly is what a function says in an engine that knows nothing of us.
-func plainly(t *testing.T, wasm []byte, name string, args ...uint64) []uint64 {
+func plainly(t *testing.T, binary []byte, name string, args ...uint64) []uint64 {
 	t.Helper()
 	r := wazero.NewRuntime(t.Context())
 	defer r.Close(t.Context())
-	mod, err := r.Instantiate(t.Context(), wasm)
+	mod, err := r.Instantiate(t.Context(), binary)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,32 +86,32 @@ func TestEveryWayToRunForEverIsInterrupted(t *testing.T) {
 }
 
 // dress puts custom sections between all sections of a module, and around.
-func dress(t *testing.T, wasm []byte) []byte {
+func dress(t *testing.T, binary []byte) []byte {
 	t.Helper()
-	all, err := sections(wasm)
+	all, err := wasm.Sections(binary)
 	if err != nil {
 		t.Fatal(err)
 	}
-	custom := append(appendU32(nil, 5), "wrapsanything at all"...)
-	w := writer{out: []byte(header)}
-	w.add(sectionCustom, custom)
+	custom := append(wasm.AppendU32(nil, 5), "wrapsanything at all"...)
+	w := writer{out: []byte(wasm.Header)}
+	w.add(wasm.SectionCustom, custom)
 	for _, s := range all {
-		w.add(s.id, s.payload)
-		w.add(sectionCustom, custom)
+		w.add(s.ID, s.Payload)
+		w.add(wasm.SectionCustom, custom)
 	}
 	return w.out
 }
 
 func TestRewrittenModuleDoesTheSame(t *testing.T) {
 	for _, name := range []string{"compute", "start"} {
-		for _, wasm := range [][]byte{load(t, name), dress(t, load(t, name))} {
-			rewritten, layout, err := rewrite(wasm)
-			if err != nil || !layout.checked || bytes.Equal(rewritten, wasm) {
+		for _, binary := range [][]byte{load(t, name), dress(t, load(t, name))} {
+			rewritten, layout, err := rewrite(binary)
+			if err != nil || !layout.checked || bytes.Equal(rewritten, binary) {
 				t.Fatalf("%s: not rewritten: %+v, error %v", name, layout, err)
 			}
 			for _, n := range []uint64{1, 2, 10_000} {
-				want := plainly(t, wasm, "compute", n)
-				got, err := call(t.Context(), instance(t, wasm), "compute", n)
+				want := plainly(t, binary, "compute", n)
+				got, err := call(t.Context(), instance(t, binary), "compute", n)
 				if err != nil || got[0] != want[0] {
 					t.Errorf("%s(%d) = %v, error %v; want %v", name, n, got, err, want)
 				}
@@ -185,11 +187,11 @@ func TestTablesAreBounded(t *testing.T) {
 func TestInspect(t *testing.T) {
 	metadata := func(text string) []byte {
 		w := writer{}
-		w.add(sectionCustom, append(append(appendU32(nil, uint32(len(MetadataSection))), MetadataSection...), text...))
+		w.add(wasm.SectionCustom, append(append(wasm.AppendU32(nil, uint32(len(MetadataSection))), MetadataSection...), text...))
 		return w.out
 	}
-	wasm := append(append(load(t, "interrupt"), metadata(`{"first":1}`)...), metadata(`{}`)...)
-	layout, err := Inspect(wasm)
+	binary := append(append(load(t, "interrupt"), metadata(`{"first":1}`)...), metadata(`{}`)...)
+	layout, err := Inspect(binary)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,20 +204,20 @@ func TestInspect(t *testing.T) {
 	if layout, _ = Inspect(load(t, "start")); layout.Metadata != nil {
 		t.Errorf("metadata %q, want nil", layout.Metadata)
 	}
-	for want, wasm := range map[string]string{
+	for want, binary := range map[string]string{
 		"not a WebAssembly module: it does not start with \\0asm":     "MZ",
-		"a WebAssembly component, not a core module":                  componentHeader,
+		"a WebAssembly component, not a core module":                  "\x00asm\x0d\x00\x01\x00",
 		"WebAssembly version 02000000, want 1":                        "\x00asm\x02\x00\x00\x00",
-		"sections: offset 10: unexpected end":                         header + "\x01\x05",
-		"section 2: offset 6: unexpected end":                         header + "\x02\x06\x01\x01a\x01b\x00",
-		"section 2: offset 6: unknown kind of import 9":               header + "\x02\x06\x01\x01a\x01b\x09",
-		"number of more than 32 bits":                                 header + "\x01\xff\xff\xff\xff\x7f",
-		"section 7: offset 1: more elements than bytes":               header + "\x07\x01\x05",
-		"sections: offset 9: unexpected end":                          header + "\x01",
+		"sections: offset 10: unexpected end":                         wasm.Header + "\x01\x05",
+		"section 2: offset 6: unexpected end":                         wasm.Header + "\x02\x06\x01\x01a\x01b\x00",
+		"section 2: offset 6: unknown kind of import 9":               wasm.Header + "\x02\x06\x01\x01a\x01b\x09",
+		"number of more than 32 bits":                                 wasm.Header + "\x01\xff\xff\xff\xff\x7f",
+		"section 7: offset 1: more elements than bytes":               wasm.Header + "\x07\x01\x05",
+		"sections: offset 9: unexpected end":                          wasm.Header + "\x01",
 		"not a WebAssembly module: it does not start with \\0asm\x00": "",
 	} {
-		if _, err := Inspect([]byte(wasm)); err == nil || !strings.Contains(err.Error(), strings.TrimSuffix(want, "\x00")) {
-			t.Errorf("%q: error %v, want %s", wasm, err, want)
+		if _, err := Inspect([]byte(binary)); err == nil || !strings.Contains(err.Error(), strings.TrimSuffix(want, "\x00")) {
+			t.Errorf("%q: error %v, want %s", binary, err, want)
 		}
 	}
 }

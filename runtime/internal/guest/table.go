@@ -3,6 +3,8 @@ package guest
 import (
 	"errors"
 	"fmt"
+
+	"github.com/warder-dev/warder/wasm"
 )
 
 // maxTableEntries bounds a table: 1,048,576 entries of 8 bytes are 8 MiB. A
@@ -17,49 +19,49 @@ const maxTables = 8
 // boundTables gives every table of a table section a maximum. The error is
 // about a table that begins larger, or that is of a kind unknown here.
 func boundTables(payload []byte) ([]byte, error) {
-	c := coder{reader: reader{text: payload}}
-	count := c.u32()
+	c := coder{Reader: wasm.Reader{Text: payload}}
+	count := c.U32()
 	if count > maxTables {
 		return nil, fmt.Errorf("%d tables; %d are the most", count, maxTables)
 	}
-	out := appendU32(nil, count)
+	out := wasm.AppendU32(nil, count)
 	for i := range count {
 		out = c.boundTable(out)
-		if c.err != nil {
-			return nil, fmt.Errorf("table %d: %w", i, c.err)
+		if c.Err != nil {
+			return nil, fmt.Errorf("table %d: %w", i, c.Err)
 		}
 	}
-	return append(out, payload[c.at:]...), nil
+	return append(out, payload[c.At:]...), nil
 }
 
 // boundTable appends the next table: a type, limits, and, when it begins with
 // 0x40 0x00, what its entries are at first.
 func (c *coder) boundTable(dst []byte) []byte {
-	from, initialised := c.at, false
-	if c.more() && c.text[c.at] == 0x40 {
+	from, initialised := c.At, false
+	if c.More() && c.Text[c.At] == 0x40 {
 		initialised = true
-		c.bytes(2)
+		c.Bytes(2)
 	}
 	c.valueType()
-	dst = append(dst, c.text[from:c.at]...)
-	flags, least, most := c.byte(), c.u32(), uint32(maxTableEntries)
+	dst = append(dst, c.Text[from:c.At]...)
+	flags, least, most := c.Byte(), c.U32(), uint32(maxTableEntries)
 	if flags == 1 {
-		most = min(most, c.u32())
+		most = min(most, c.U32())
 	}
 	switch {
 	case flags > 1:
-		c.fail(errors.New("limits of an unknown kind"))
+		c.Fail(errors.New("limits of an unknown kind"))
 	case least > maxTableEntries:
-		c.fail(fmt.Errorf("it begins with %d entries; %d are the most", least, maxTableEntries))
+		c.Fail(fmt.Errorf("it begins with %d entries; %d are the most", least, maxTableEntries))
 	}
-	dst = appendU32(appendU32(append(dst, 1), least), most)
+	dst = wasm.AppendU32(wasm.AppendU32(append(dst, 1), least), most)
 	if !initialised {
 		return dst
 	}
-	from = c.at
-	for c.more() && c.text[c.at] != 0x0b {
+	from = c.At
+	for c.More() && c.Text[c.At] != 0x0b {
 		c.instruction()
 	}
-	c.byte()
-	return append(dst, c.text[from:c.at]...)
+	c.Byte()
+	return append(dst, c.Text[from:c.At]...)
 }
