@@ -18,8 +18,15 @@ type Host struct {
 	// Allows says whether a capability ("net/v1/dns_lookup_host") is granted;
 	// nil grants none. tracing/log needs no grant.
 	Allows func(capability string) bool
+	// Resources are the kinds that it may read from the cluster.
+	Resources []Resource
+	// Namespace is that of a namespaced policy, whose reads of the cluster stay
+	// in it; empty for one of the whole cluster.
+	Namespace string
 	// Log gets the policy's own lines, and what it was refused.
 	Log *slog.Logger
+	// Services are what is asked.
+	Services Services
 }
 
 // operation answers one capability.

@@ -15,6 +15,9 @@ type ID string
 // Policy is one entry of policies.yml.
 type Policy struct {
 	ID ID
+	// Namespace is that of a namespaced policy: what it reads of the cluster
+	// stays in it. Empty for a policy of the whole cluster.
+	Namespace string
 	// Module is where the module is: builtin://NAME, file:///PATH and so on.
 	Module string
 	// Settings are the policy's own, a JSON object; nil is the empty object.
