@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -34,10 +33,6 @@ type program interface {
 type guestProgram interface {
 	Isolation() (mode runtime.Isolation, reason string)
 }
-
-// maxModuleBytes bounds a module. Source: the largest in Kubewarden's
-// catalogue is 62 MB.
-const maxModuleBytes = 256 << 20
 
 // startTimeout bounds what a module does before it serves: checking its settings
 // and judging a sample. It is the longest that a webhook may take, so who needs
@@ -136,7 +131,7 @@ func (mod *module) program(ctx context.Context, opts runtime.ProgramOptions) (pr
 }
 
 // compileEntry makes the program of a policy and fills in the entry.
-func (e *Engine) compileEntry(ctx context.Context, ent *entry) *LoadError {
+func (e *Engine) compileEntry(ctx context.Context, ent *entry, f *fetches) *LoadError {
 	p := ent.policy
 	failed := func(stage LoadStage, err error) *LoadError { return &LoadError{p.ID, stage, err} }
 	if p.Group != nil {
@@ -158,11 +153,12 @@ func (e *Engine) compileEntry(ctx context.Context, ent *entry) *LoadError {
 		}
 		return nil
 	}
-	wasm, err := readModule(p.Module)
+	got, err := f.get(ctx, p.Module)
 	if err != nil {
-		return failed(StageFetch, err)
+		return failed(StageFetch, downloading(p, err))
 	}
-	mod, err := e.modules.get(ctx, wasm)
+	ent.ref, ent.away = got.Reference, got.Away
+	mod, err := e.modules.get(ctx, got.Wasm)
 	if err != nil {
 		return failed(StageCompile, fmt.Errorf("module %q: %w", p.Module, err))
 	}
@@ -194,26 +190,6 @@ func builtin(name string) (sdk.Policy, error) {
 	}
 	return sdk.Policy{}, fmt.Errorf("module %q: no built-in policy has this name; there are %s",
 		"builtin://"+name, strings.Join(library.Names(), ", "))
-}
-
-// readModule reads the module that a URI names.
-func readModule(uri string) ([]byte, error) {
-	path, ok := strings.CutPrefix(uri, "file://")
-	if !ok {
-		return nil, fmt.Errorf("module %q: this version of warder loads builtin:// and file:// modules only", uri)
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("module %q: %w", uri, err)
-	}
-	if info.Size() > maxModuleBytes {
-		return nil, fmt.Errorf("module %q: %d bytes are more than the %d that a module may have", uri, info.Size(), maxModuleBytes)
-	}
-	wasm, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("module %q: %w", uri, err)
-	}
-	return wasm, nil
 }
 
 // metadata is what the engine reads of io.kubewarden.metadata.

@@ -200,9 +200,6 @@ func TestWhyAModuleIsNotFound(t *testing.T) {
 		{"builtin://pod-priviledged", "no built-in policy has this name; did you mean pod-privileged?"},
 		{"builtin://x", "no built-in policy has this name; there are " + names},
 		{"builtin://", "no built-in policy has this name; there are " + names},
-		{"registry://ghcr.io/kubewarden/policies/psp:v1", "this version of warder loads builtin:// and file:// modules only"},
-		{"https://example.com/p.wasm", "this version of warder loads builtin:// and file:// modules only"},
-		{"", "this version of warder loads builtin:// and file:// modules only"},
 		{"file://" + missing, "stat " + missing + ": no such file or directory"},
 		{"file://" + folder, "read " + folder + ": is a directory"},
 		{"file://" + large, "268435457 bytes are more than the 268435456 that a module may have"},
@@ -212,6 +209,10 @@ func TestWhyAModuleIsNotFound(t *testing.T) {
 			checkLoadError(t, newEngine(t, Options{}), tt.uri,
 				&LoadError{At: StageFetch, Err: textError(`module "` + tt.uri + `": ` + tt.want)})
 		})
+	}
+	for _, uri := range []string{"registry://ghcr.io/kubewarden/policies/psp:v1", "https://example.com/p.wasm", ""} {
+		checkLoadError(t, newEngine(t, Options{}), uri, &LoadError{At: StageFetch, Err: textError(
+			"Error while downloading policy 'p' from " + uri + ": nothing is fetched here but builtin:// and file:// modules")})
 	}
 }
 

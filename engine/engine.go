@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/warder-dev/warder/capability"
 	"github.com/warder-dev/warder/policy"
 	"github.com/warder-dev/warder/runtime"
 	"github.com/warder-dev/warder/sdk"
@@ -33,6 +34,11 @@ type Options struct {
 	Workers int
 	// Isolation is how requests are kept apart. Default runtime.Snapshot.
 	Isolation runtime.Isolation
+	// Fetch gets the module that a URI names, other than built-ins. Default:
+	// files alone.
+	Fetch func(ctx context.Context, uri string) (Fetched, error)
+	// Services are what policies ask through the host.
+	Services capability.Services
 	// Guests bounds what WebAssembly modules may use.
 	Guests runtime.Options
 	// Log gets what happens to policies. Default: nowhere.
@@ -57,6 +63,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Isolation == "" {
 		o.Isolation = runtime.Snapshot
+	}
+	if o.Fetch == nil {
+		o.Fetch = fetchFile
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -144,10 +153,16 @@ type entry struct {
 	runtime string
 	program program // nil when err is not
 	err     *LoadError
-	stale   *LoadError // why a later revision is not here instead
-	serves  *entry     // whose program it is, when it is stale
+	stale   *LoadError    // why a later revision is not here instead
+	newer   policy.Policy // that revision
+	serves  *entry        // whose program it is, when it is stale
+	away    error         // why the module is the one that was fetched before
+	ref     string        // the module's immutable reference, "" if it has none
 	since   time.Time
 	stamp   string // of the module's file
+
+	failures int       // in a row, of loading what is wanted
+	retry    time.Time // when to load it again
 
 	counters counters
 	refs     atomic.Int64
@@ -257,8 +272,17 @@ type Status struct {
 	Runtime   string      `json:"runtime,omitempty"`
 	Isolation string      `json:"isolation,omitempty"`
 	Mode      policy.Mode `json:"mode"`
-	Error     string      `json:"error,omitempty"`
-	Since     time.Time   `json:"since"` // when this revision was loaded, or failed to
+	// Stage and Error say how far the wanted revision came, and why it is not
+	// here.
+	Stage LoadStage `json:"stage,omitempty"`
+	Error string    `json:"error,omitempty"`
+	// Reference is what was loaded, by digest.
+	Reference string `json:"reference,omitempty"`
+	// Away says why the module is the one that was fetched before.
+	Away  string    `json:"away,omitempty"`
+	Since time.Time `json:"since"` // when this revision was loaded, or failed to
+	// Retry is when the wanted revision is loaded again.
+	Retry *time.Time `json:"retry,omitempty"`
 }
 
 // Statuses returns how every policy stands, sorted by ID.
@@ -269,7 +293,7 @@ func (e *Engine) Statuses() []Status {
 		ent := byID[id]
 		s := Status{
 			ID: id, State: Loaded, Module: ent.policy.Module, Digest: ent.digest,
-			Runtime: ent.runtime, Mode: ent.policy.Mode, Since: ent.since,
+			Runtime: ent.runtime, Mode: ent.policy.Mode, Since: ent.since, Reference: ent.ref,
 		}
 		if g, ok := ent.program.(guestProgram); ok {
 			mode, why := g.Isolation()
@@ -279,9 +303,15 @@ func (e *Engine) Statuses() []Status {
 		}
 		switch {
 		case ent.err != nil:
-			s.State, s.Error = Failed, ent.err.Error()
+			s.State, s.Stage, s.Error = Failed, ent.err.At, ent.err.Error()
 		case ent.stale != nil:
-			s.State, s.Error = Stale, ent.stale.Error()
+			s.State, s.Stage, s.Error = Stale, ent.stale.At, ent.stale.Error()
+		}
+		if ent.away != nil {
+			s.Away = ent.away.Error()
+		}
+		if ent.unsettled() {
+			s.Retry = &ent.retry
 		}
 		all = append(all, s)
 	}

@@ -24,6 +24,7 @@ type LoadStage string
 // The stages of loading.
 const (
 	StageFetch    LoadStage = "fetch"
+	StageVerify   LoadStage = "verify"
 	StageCompile  LoadStage = "compile"
 	StageSettings LoadStage = "settings"
 )
@@ -51,6 +52,11 @@ func (e *LoadError) message() string {
 	}
 	return fmt.Sprintf("bootstrap failure: %s: %v", e.Policy, e.Err)
 }
+
+// fetchTimeout bounds the fetching of one module. While a policy is fetched
+// nothing else can be changed by Apply: a registry that never answers shall not
+// hold it up for longer than somebody who waits for it would.
+const fetchTimeout = time.Minute
 
 // loadTimeout bounds the loading of one policy: compiling the largest module in
 // Kubewarden's catalogue takes about 40 s on two cores.
@@ -96,6 +102,7 @@ func (e *Engine) change(ctx context.Context, policies []policy.Policy,
 ) error {
 	old := e.state.Load().byID
 	next := base(old)
+	f := e.newFetches()
 	loaded := make([]*entry, len(policies))
 	slots := make(chan struct{}, cap(e.permits))
 	var wg sync.WaitGroup
@@ -103,7 +110,7 @@ func (e *Engine) change(ctx context.Context, policies []policy.Policy,
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			loaded[i] = e.entryFor(ctx, p, old[p.ID])
+			loaded[i] = e.entryFor(ctx, p, old[p.ID], f)
 		})
 	}
 	wg.Wait()
@@ -146,9 +153,9 @@ func newState(byID map[policy.ID]*entry) *state {
 
 // entryFor returns the entry that serves the policy from now on: the old one
 // when nothing has changed, a new one otherwise.
-func (e *Engine) entryFor(ctx context.Context, p policy.Policy, old *entry) *entry {
+func (e *Engine) entryFor(ctx context.Context, p policy.Policy, old *entry, f *fetches) *entry {
 	stamp := moduleStamp(p.Module)
-	if old != nil && old.err == nil && old.stale == nil && old.stamp == stamp && reflect.DeepEqual(old.policy, p) {
+	if old != nil && !old.unsettled() && old.stamp == stamp && reflect.DeepEqual(old.policy, p) {
 		return old
 	}
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
@@ -156,12 +163,16 @@ func (e *Engine) entryFor(ctx context.Context, p policy.Policy, old *entry) *ent
 	start := time.Now()
 	ent := &entry{policy: p, stamp: stamp, since: start}
 	ent.refs.Store(1)
-	ent.err = e.compileEntry(ctx, ent)
+	ent.err = e.compileEntry(ctx, ent, f)
 	ent.counters = e.metrics.of(ent)
+	ent.again(old)
 	log := e.opts.Log.With("policy", p.ID, "module", p.Module)
 	switch {
 	case ent.err == nil:
-		log.Info("policy loaded", "runtime", ent.runtime, "took", time.Since(start))
+		log.Info("policy loaded", "runtime", ent.runtime, "reference", ent.ref, "took", time.Since(start))
+		if ent.away != nil {
+			log.Warn("module comes from the store: its host could not be asked", "error", ent.away, "retry", ent.retry)
+		}
 		if g, ok := ent.program.(guestProgram); ok {
 			if mode, why := g.Isolation(); mode == runtime.Fresh && e.opts.Isolation == runtime.Snapshot {
 				log.Warn("policy has a new instance for every request", "reason", why)
@@ -169,23 +180,24 @@ func (e *Engine) entryFor(ctx context.Context, p policy.Policy, old *entry) *ent
 		}
 		return ent
 	case old != nil && old.program != nil:
-		log.Error("policy not replaced: its older revision serves", "error", ent.err)
-		return old.staleBecause(ent.err)
+		log.Error("policy not replaced: its older revision serves", "error", ent.err, "retry", ent.retry)
+		return old.staleBecause(ent)
 	}
-	log.Error("policy not loaded", "failure_policy", p.FailurePolicy, "error", ent.err)
+	log.Error("policy not loaded", "failure_policy", p.FailurePolicy, "error", ent.err, "retry", ent.retry)
 	return ent
 }
 
 // staleBecause returns an entry with the same program that knows why it was not
 // replaced. It holds the old one, and lets go of it when it goes itself.
-func (ent *entry) staleBecause(err *LoadError) *entry {
+func (ent *entry) staleBecause(failed *entry) *entry {
 	if ent.serves != nil {
 		ent = ent.serves // another revision has failed before
 	}
 	held := ent.acquire()
 	kept := &entry{
 		policy: ent.policy, digest: ent.digest, runtime: ent.runtime, program: ent.program,
-		stamp: ent.stamp, since: ent.since, stale: err, serves: ent, counters: ent.counters,
+		ref: ent.ref, stamp: ent.stamp, since: ent.since, serves: ent, counters: ent.counters,
+		stale: failed.err, newer: failed.policy, failures: failed.failures, retry: failed.retry,
 		closed: func() {
 			if held {
 				ent.release()
@@ -215,7 +227,7 @@ func moduleStamp(uri string) string {
 func (e *Engine) hostFor(p policy.Policy, grants policy.Grants) sdk.Host {
 	return &yieldingHost{
 		engine: e,
-		host:   &capability.Host{Policy: string(p.ID), Allows: grants.Allows, Log: e.opts.Log},
+		host:   &capability.Host{Policy: string(p.ID), Allows: grants.Allows, Log: e.opts.Log, Services: e.opts.Services},
 	}
 }
 

@@ -34,8 +34,7 @@ func newMetrics(e *Engine, registry prometheus.Registerer) *metrics {
 		}, []string{"policy", "runtime"}),
 	}
 	if registry != nil {
-		registry.MustRegister(m.evaluations, m.duration, &stateCollector{e, prometheus.NewDesc(
-			"warder_policies", "Policies by state: loaded, stale (an older revision serves), failed.", []string{"state"}, nil)})
+		registry.MustRegister(m.evaluations, m.duration, newStateCollector(e))
 	}
 	return m
 }
@@ -79,22 +78,49 @@ func (m *metrics) forget(id policy.ID) {
 	m.duration.DeletePartialMatch(prometheus.Labels{"policy": string(id)})
 }
 
-// stateCollector counts the policies by state when it is asked.
+// stateCollector counts the policies by state when it is asked, and names those
+// that are not as they should be.
 type stateCollector struct {
-	engine *Engine
-	desc   *prometheus.Desc
+	engine                 *Engine
+	states, failures, away *prometheus.Desc
+}
+
+func newStateCollector(e *Engine) *stateCollector {
+	return &stateCollector{
+		engine: e,
+		states: prometheus.NewDesc("warder_policies",
+			"Policies by state: loaded, stale (an older revision serves), failed.", []string{"state"}, nil),
+		failures: prometheus.NewDesc("warder_policy_load_failed",
+			"1 for a policy whose wanted revision did not load, by how far it came: fetch, verify, compile, settings.",
+			[]string{"policy", "stage"}, nil),
+		away: prometheus.NewDesc("warder_policy_module_away",
+			"1 for a policy whose module comes from the store since its host could not be asked.", []string{"policy"}, nil),
+	}
 }
 
 // Describe implements prometheus.Collector.
-func (c *stateCollector) Describe(out chan<- *prometheus.Desc) { out <- c.desc }
+func (c *stateCollector) Describe(out chan<- *prometheus.Desc) {
+	out <- c.states
+	out <- c.failures
+	out <- c.away
+}
 
 // Collect implements prometheus.Collector.
 func (c *stateCollector) Collect(out chan<- prometheus.Metric) {
+	gauge := func(desc *prometheus.Desc, n int, labels ...string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n), labels...)
+	}
 	count := map[State]int{Loaded: 0, Stale: 0, Failed: 0}
 	for _, s := range c.engine.Statuses() {
 		count[s.State]++
+		if s.Stage != "" {
+			gauge(c.failures, 1, string(s.ID), string(s.Stage))
+		}
+		if s.Away != "" {
+			gauge(c.away, 1, string(s.ID))
+		}
 	}
 	for state, n := range count {
-		out <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, float64(n), string(state))
+		gauge(c.states, n, string(state))
 	}
 }

@@ -78,6 +78,8 @@ func TestVerdictsAndStatesAreCounted(t *testing.T) {
 		`warder_policies{state="failed"} 1`,
 		`warder_policies{state="loaded"} 2`,
 		`warder_policies{state="stale"} 1`,
+		`warder_policy_load_failed{policy="broken",stage="settings"} 1`,
+		`warder_policy_load_failed{policy="judges",stage="settings"} 1`,
 	}
 	counted := slices.DeleteFunc(samples(t, registry), func(line string) bool { return strings.HasSuffix(line, " 0") })
 	if diff := cmp.Diff(want, counted); diff != "" {

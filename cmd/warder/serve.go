@@ -124,6 +124,9 @@ func (l *loader) keepLoaded(ctx context.Context) {
 	l.report()
 	debug.FreeOSMemory() // what compiling has left: some 7 MB for each WebAssembly policy
 	l.ready()
+	var retrying sync.WaitGroup
+	defer retrying.Wait()
+	retrying.Go(func() { l.retry(ctx) })
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
 	for {
@@ -132,6 +135,23 @@ func (l *loader) keepLoaded(ctx context.Context) {
 			return
 		case <-ticker.C:
 			l.look(ctx)
+		}
+	}
+}
+
+// retry lets the engine load again what did not load, when it is time, until
+// ctx is done.
+func (l *loader) retry(ctx context.Context) {
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if l.engine.Retry(ctx) {
+				l.report()
+			}
 		}
 	}
 }

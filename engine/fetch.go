@@ -1,0 +1,92 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/warder-dev/warder/policy"
+)
+
+// Fetched is a module as its host has it.
+type Fetched struct {
+	Wasm []byte
+	// Reference names these bytes for good, as in
+	// registry://ghcr.io/acme/policies/labels@sha256:…; empty when nothing does.
+	Reference string
+	// Away says why the module is the one that was fetched before: its host
+	// could not be asked. Nil when it could, or did not need to be.
+	Away error
+}
+
+// maxModuleBytes bounds a module. Source: the largest in Kubewarden's
+// catalogue is 62 MB.
+const maxModuleBytes = 256 << 20
+
+// fetches are the modules of one change of the policies: each is fetched once,
+// however many policies want it.
+type fetches struct {
+	fetch func(ctx context.Context, uri string) (Fetched, error)
+
+	mu    sync.Mutex
+	byURI map[string]*fetch
+}
+
+type fetch struct {
+	once sync.Once
+	got  Fetched
+	err  error
+}
+
+func (e *Engine) newFetches() *fetches {
+	return &fetches{fetch: e.opts.Fetch, byURI: map[string]*fetch{}}
+}
+
+// get returns the module of a URI. The first that asks waits with its own
+// context, the others wait for the first.
+func (f *fetches) get(ctx context.Context, uri string) (Fetched, error) {
+	f.mu.Lock()
+	one := f.byURI[uri]
+	if one == nil {
+		one = &fetch{}
+		f.byURI[uri] = one
+	}
+	f.mu.Unlock()
+	one.once.Do(func() {
+		ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+		defer cancel()
+		one.got, one.err = f.fetch(ctx, uri)
+	})
+	return one.got, one.err
+}
+
+// downloading says, in upstream's words, whose module could not be fetched.
+func downloading(p policy.Policy, err error) error {
+	if strings.HasPrefix(p.Module, "file://") {
+		return err
+	}
+	return fmt.Errorf("Error while downloading policy '%s' from %s: %w", p.ID, p.Module, err) //nolint:staticcheck // upstream's text
+}
+
+// fetchFile is the Fetch of an engine that is given none.
+func fetchFile(_ context.Context, uri string) (Fetched, error) {
+	path, ok := strings.CutPrefix(uri, "file://")
+	if !ok {
+		return Fetched{}, errors.New("nothing is fetched here but builtin:// and file:// modules")
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return Fetched{}, fmt.Errorf("module %q: %w", uri, err)
+	}
+	if info.Size() > maxModuleBytes {
+		return Fetched{}, fmt.Errorf("module %q: %d bytes are more than the %d that a module may have", uri, info.Size(), maxModuleBytes)
+	}
+	wasm, err := os.ReadFile(path)
+	if err != nil {
+		return Fetched{}, fmt.Errorf("module %q: %w", uri, err)
+	}
+	return Fetched{Wasm: wasm}, nil
+}
