@@ -37,6 +37,10 @@ type Options struct {
 	// Fetch gets the module that a URI names, other than built-ins. Default:
 	// files alone.
 	Fetch func(ctx context.Context, uri string) (Fetched, error)
+	// Stamp returns what changes when Fetch would give something else for a
+	// URI, and costs little: it is asked for each policy at each Refresh.
+	// Default: size and time of files, nothing for others.
+	Stamp func(uri string) string
 	// Services are what policies ask through the host.
 	Services capability.Services
 	// Guests bounds what WebAssembly modules may use.
@@ -66,6 +70,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Fetch == nil {
 		o.Fetch = fetchFile
+	}
+	if o.Stamp == nil {
+		o.Stamp = FileStamp
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -159,8 +166,8 @@ type entry struct {
 	away    error         // why the module is the one that was fetched before
 	ref     string        // the module's immutable reference, "" if it has none
 	since   time.Time
-	stamp   string // of the module's file
 
+	stamp    string    // of the wanted module, before it was fetched
 	failures int       // in a row, of loading what is wanted
 	retry    time.Time // when to load it again
 

@@ -90,3 +90,18 @@ func fetchFile(_ context.Context, uri string) (Fetched, error) {
 	}
 	return Fetched{Wasm: wasm}, nil
 }
+
+// FileStamp changes when the file of a module does. It is empty for modules
+// that are no files, and for files that cannot be read, which fail to load
+// anyway.
+func FileStamp(uri string) string {
+	path, ok := strings.CutPrefix(uri, "file://")
+	if !ok {
+		return ""
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprint(info.Size(), info.ModTime().UnixNano())
+}

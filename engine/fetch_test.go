@@ -111,16 +111,16 @@ func TestAModuleThatCannotBeFetchedCostsItsPolicyAloneAndIsFetchedLater(t *testi
 	if s.State != Failed || s.Stage != StageFetch || s.Retry == nil || s.Retry.Before(time.Now()) {
 		t.Errorf("status = %+v, want it failed at fetch with a retry to come", s)
 	}
-	if e.Retry(t.Context()); len(host.asked) != 1 {
+	if e.Refresh(t.Context()); len(host.asked) != 1 {
 		t.Errorf("asked %d times, want once before the time for another attempt has come", len(host.asked))
 	}
 	come(e)
-	if changed := e.Retry(t.Context()); !changed || len(host.asked) != 2 || e.state.Load().byID["late"].failures != 2 {
-		t.Errorf("Retry = %t after %d attempts, %+v", changed, len(host.asked), e.Statuses()[0])
+	if changed := e.Refresh(t.Context()); !changed || len(host.asked) != 2 || e.state.Load().byID["late"].failures != 2 {
+		t.Errorf("Refresh = %t after %d attempts, %+v", changed, len(host.asked), e.Statuses()[0])
 	}
 	host.put(uri, Fetched{Wasm: portableModule(t), Reference: "registry://example.com/policies/late@sha256:1"})
 	come(e)
-	e.Retry(t.Context())
+	e.Refresh(t.Context())
 	if n, err := revisionOf(evaluate(t, e, "late", plainPod(t))); n != 1 || err != nil {
 		t.Errorf("after the registry has come back: %d, %v", n, err)
 	}
@@ -128,7 +128,7 @@ func TestAModuleThatCannotBeFetchedCostsItsPolicyAloneAndIsFetchedLater(t *testi
 		t.Errorf("status = %+v, want it loaded, with its reference", s)
 	}
 	come(e)
-	if e.Retry(t.Context()) || len(host.asked) != 3 {
+	if e.Refresh(t.Context()) || len(host.asked) != 3 {
 		t.Error("a policy that is as it should be was loaded again")
 	}
 }
@@ -150,7 +150,7 @@ func TestAModuleFromTheStoreServesAndItsHostIsAskedAgain(t *testing.T) {
 	}
 	host.put(uri, Fetched{Wasm: portableModule(t)})
 	come(e)
-	e.Retry(t.Context())
+	e.Refresh(t.Context())
 	if s := e.Statuses()[0]; s.Away != "" || s.Retry != nil {
 		t.Errorf("status = %+v, want nothing of the registry that was away", s)
 	}
@@ -172,13 +172,13 @@ func TestARevisionThatDidNotLoadIsTriedAgainWhileTheOldOneServes(t *testing.T) {
 	}
 	host.put(uri, Fetched{Wasm: portableModule(t)})
 	come(e)
-	e.Retry(t.Context())
+	e.Refresh(t.Context())
 	if n, err := revisionOf(evaluate(t, e, "p", plainPod(t))); n != 2 || err != nil {
 		t.Errorf("revision %d answers, %v, want 2", n, err)
 	}
 }
 
-func TestARetryDoesNotUndoAChangeThatWasMadeMeanwhile(t *testing.T) {
+func TestARefreshDoesNotUndoAChangeThatWasMadeMeanwhile(t *testing.T) {
 	const uri = "registry://example.com/policies/p:v1"
 	asked, answer := make(chan struct{}), make(chan struct{})
 	var calls atomic.Int32
@@ -194,12 +194,12 @@ func TestARetryDoesNotUndoAChangeThatWasMadeMeanwhile(t *testing.T) {
 	_ = e.Apply(t.Context(), []policy.Policy{guestRevision("p", uri, 1), revision("gone", 1)}) // the module is not there yet
 	come(e)
 	done := make(chan bool)
-	go func() { done <- e.Retry(context.Background()) }()
+	go func() { done <- e.Refresh(context.Background()) }()
 	<-asked
 	mustApply(t, e, revision("p", 7)) // is not held up
 	close(answer)
 	if <-done {
-		t.Error("the retry says that it has changed something")
+		t.Error("Refresh says that it has changed something")
 	}
 	if n, err := revisionOf(evaluate(t, e, "p", plainPod(t))); n != 7 || err != nil {
 		t.Errorf("revision %d answers, %v, want 7", n, err)
@@ -216,5 +216,31 @@ func TestRetriesComeLessOftenUpToABound(t *testing.T) {
 		if have := retryAfter(failures); have < want*9/10 || have > want*11/10 {
 			t.Errorf("after %d failures: %s, want about %s", failures, have, want)
 		}
+	}
+}
+
+func TestAModuleThatChangesIsLoadedAtOnceAndOneThatDidNotLoadWaits(t *testing.T) {
+	const uri = "registry://example.com/policies/p:v1"
+	host := newShelf()
+	var stamp atomic.Value
+	stamp.Store("1")
+	host.put(uri, Fetched{Wasm: portableModule(t)})
+	e := newEngine(t, Options{Fetch: host.fetch, Stamp: func(string) string { return stamp.Load().(string) }})
+	mustApply(t, e, guestRevision("p", uri, 1))
+	if e.Refresh(t.Context()) {
+		t.Error("something was loaded again that has not changed")
+	}
+	host.put(uri, Fetched{Wasm: []byte("MZ")})
+	stamp.Store("2")
+	if !e.Refresh(t.Context()) || e.Statuses()[0].State != Stale {
+		t.Errorf("status = %+v, want it stale", e.Statuses()[0])
+	}
+	if e.Refresh(t.Context()) || len(host.asked) != 2 {
+		t.Errorf("asked %d times, want no attempt before its time with the same stamp", len(host.asked))
+	}
+	host.put(uri, Fetched{Wasm: portableModule(t)})
+	stamp.Store("3")
+	if !e.Refresh(t.Context()) || e.Statuses()[0].State != Loaded {
+		t.Errorf("status = %+v, want it loaded", e.Statuses()[0])
 	}
 }

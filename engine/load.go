@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -154,7 +152,7 @@ func newState(byID map[policy.ID]*entry) *state {
 // entryFor returns the entry that serves the policy from now on: the old one
 // when nothing has changed, a new one otherwise.
 func (e *Engine) entryFor(ctx context.Context, p policy.Policy, old *entry, f *fetches) *entry {
-	stamp := moduleStamp(p.Module)
+	stamp := e.opts.Stamp(p.Module)
 	if old != nil && !old.unsettled() && old.stamp == stamp && reflect.DeepEqual(old.policy, p) {
 		return old
 	}
@@ -196,7 +194,7 @@ func (ent *entry) staleBecause(failed *entry) *entry {
 	held := ent.acquire()
 	kept := &entry{
 		policy: ent.policy, digest: ent.digest, runtime: ent.runtime, program: ent.program,
-		ref: ent.ref, stamp: ent.stamp, since: ent.since, serves: ent, counters: ent.counters,
+		ref: ent.ref, stamp: failed.stamp, since: ent.since, serves: ent, counters: ent.counters,
 		stale: failed.err, newer: failed.policy, failures: failed.failures, retry: failed.retry,
 		closed: func() {
 			if held {
@@ -206,20 +204,6 @@ func (ent *entry) staleBecause(failed *entry) *entry {
 	}
 	kept.refs.Store(1)
 	return kept
-}
-
-// moduleStamp changes when the file of a module does. It is empty for other
-// modules and for files that cannot be read, which fail to load anyway.
-func moduleStamp(uri string) string {
-	path, ok := strings.CutPrefix(uri, "file://")
-	if !ok {
-		return ""
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return ""
-	}
-	return fmt.Sprint(info.Size(), info.ModTime().UnixNano())
 }
 
 // hostFor is what a policy may ask. While it waits for the answer it leaves its

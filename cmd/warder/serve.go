@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -106,14 +105,12 @@ type loader struct {
 	text     []byte // of policies.yml, as it was read last
 	missing  bool   // it could not be read since
 	policies []policy.Policy
-	stamps   string // of the modules that are files, before they were loaded
 }
 
 // keepLoaded loads the policies, says that the server is ready, and loads what
-// changes until ctx is done. What it compares with is what it has loaded, so
-// that a change while it loads is not overlooked.
+// changes until ctx is done.
 func (l *loader) keepLoaded(ctx context.Context) {
-	err := l.apply(ctx)
+	err := l.engine.Apply(ctx, l.policies)
 	if ctx.Err() != nil {
 		return
 	}
@@ -124,9 +121,9 @@ func (l *loader) keepLoaded(ctx context.Context) {
 	l.report()
 	debug.FreeOSMemory() // what compiling has left: some 7 MB for each WebAssembly policy
 	l.ready()
-	var retrying sync.WaitGroup
-	defer retrying.Wait()
-	retrying.Go(func() { l.retry(ctx) })
+	var refreshing sync.WaitGroup
+	defer refreshing.Wait()
+	refreshing.Go(func() { l.refresh(ctx) })
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
 	for {
@@ -139,9 +136,9 @@ func (l *loader) keepLoaded(ctx context.Context) {
 	}
 }
 
-// retry lets the engine load again what did not load, when it is time, until
-// ctx is done.
-func (l *loader) retry(ctx context.Context) {
+// refresh lets the engine load again what has changed where it comes from, and
+// what did not load, until ctx is done.
+func (l *loader) refresh(ctx context.Context) {
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
 	for {
@@ -149,21 +146,15 @@ func (l *loader) retry(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			if l.engine.Retry(ctx) {
+			if l.engine.Refresh(ctx) {
 				l.report()
 			}
 		}
 	}
 }
 
-// apply gives the engine its policies, which says itself what is wrong.
-func (l *loader) apply(ctx context.Context) error {
-	l.stamps = stamps(l.policies)
-	return l.engine.Apply(ctx, l.policies)
-}
-
-// look loads what has changed in policies.yml, or in a module that is a file. A
-// policies.yml that cannot be read leaves everything as it is.
+// look loads what has changed in policies.yml. One that cannot be read leaves
+// everything as it is.
 func (l *loader) look(ctx context.Context) {
 	text, err := os.ReadFile(l.config.policies)
 	was := l.missing
@@ -175,11 +166,8 @@ func (l *loader) look(ctx context.Context) {
 			l.log.Error("policies.yml not loaded: the policies stay as they are", "error", err)
 			break
 		}
-		_ = l.apply(ctx)
+		_ = l.engine.Apply(ctx, l.policies) // which says itself what is wrong
 		l.report()
-	}
-	if stamps(l.policies) != l.stamps {
-		_ = l.apply(ctx)
 	}
 }
 
@@ -190,23 +178,6 @@ func (l *loader) report() {
 		count[s.State]++
 	}
 	l.log.Info("policies loaded", "loaded", count[engine.Loaded], "stale", count[engine.Stale], "failed", count[engine.Failed])
-}
-
-// stamps changes when the file of a module does, or the list of them.
-func stamps(policies []policy.Policy) string {
-	var b strings.Builder
-	for _, p := range policies {
-		path, ok := strings.CutPrefix(p.Module, "file://")
-		if !ok {
-			continue
-		}
-		b.WriteString(path)
-		if info, err := os.Stat(path); err == nil {
-			fmt.Fprint(&b, info.Size(), info.ModTime().UnixNano())
-		}
-		b.WriteByte('\n')
-	}
-	return b.String()
 }
 
 // read reads policies.yml. When that fails the policies are what they were.

@@ -45,15 +45,18 @@ func (ent *entry) again(before *entry) {
 	ent.retry = time.Now().Add(retryAfter(ent.failures))
 }
 
-// Retry loads again what did not load, or whose module came from the store
-// because its host was away, once its time has come. It does not hold up Apply,
-// Load and Unload, which win when they change the same policy meanwhile. It
-// reports whether it has changed anything.
-func (e *Engine) Retry(ctx context.Context) (changed bool) {
+// Refresh loads again what has changed where it comes from (see Options.Stamp),
+// what did not load, and what came from the store because its host was away;
+// the last two once their time has come. It does not hold up Apply, Load and
+// Unload, which win when they change the same policy meanwhile. It reports
+// whether it has changed anything.
+func (e *Engine) Refresh(ctx context.Context) (changed bool) {
 	type attempt struct{ old, now *entry }
 	var due []*attempt
+	now := time.Now()
 	for _, ent := range e.state.Load().byID {
-		if ent.unsettled() && time.Now().After(ent.retry) && ent.acquire() {
+		again := ent.unsettled() && now.After(ent.retry) || ent.stamp != e.opts.Stamp(ent.wanted().Module)
+		if again && ent.acquire() {
 			due = append(due, &attempt{old: ent})
 		}
 	}
