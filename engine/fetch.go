@@ -68,7 +68,7 @@ func downloading(p policy.Policy, err error) error {
 	if strings.HasPrefix(p.Module, "file://") {
 		return err
 	}
-	return fmt.Errorf("Error while downloading policy '%s' from %s: %w", p.ID, p.Module, err) //nolint:staticcheck // upstream's text
+	return fmt.Errorf("Error while downloading policy '%s' from %s: %w", p.ID, p.Module, err)
 }
 
 // fetchFile is the Fetch of an engine that is given none.
