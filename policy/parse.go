@@ -177,7 +177,7 @@ func (p *parser) entry(f field) Policy {
 	for _, f := range fields {
 		p.at[f.name], p.path = f.value, f.name
 		if isNull(f.value) && f.name != "namespacedName" {
-			continue // as if it were not there
+			continue // as if it were not there; but what a policy may read depends on its namespace
 		}
 		if !p.common(&pol, f) && !p.kindOf(&pol, f) {
 			p.unknown(f, pol)
@@ -277,7 +277,8 @@ func (p *parser) unknown(f field, pol Policy) {
 // one.
 func (p *parser) common(pol *Policy, f field) bool {
 	switch f.name {
-	case "namespacedName": // the controller's; says nothing that the ID does not
+	case "namespacedName":
+		pol.Namespace = p.namespaceOf(f)
 	case "policyMode":
 		pol.Mode = Mode(p.str(f.name, f.value))
 	case "message":
@@ -323,6 +324,32 @@ func (p *parser) kindOf(pol *Policy, f field) bool {
 		return false
 	}
 	return true
+}
+
+// namespaceOf reads namespacedName, which the controller writes: {Namespace,
+// Name}, as Go encodes a types.NamespacedName. An empty Namespace is that of a
+// policy of the whole cluster. It has to be said: it widens what the policy may
+// read. Name is the custom resource's and part of the ID already.
+func (p *parser) namespaceOf(f field) string {
+	keys := []string{"Namespace", "Name"}
+	have := map[string]string{}
+	for _, inner := range p.object(f.name, f.value) {
+		if slices.Contains(keys, inner.name) {
+			have[inner.name] = p.str(f.name+"."+inner.name, inner.value)
+			continue
+		}
+		text := "unknown key, ignored"
+		if near := sdk.Nearest(inner.name, keys); near != "" {
+			text += "; did you mean " + near + "?"
+		}
+		p.warnings = append(p.warnings, Warning{p.place(inner.key, f.name+"."+inner.name), text})
+	}
+	for _, key := range keys {
+		if _, ok := have[key]; !ok && f.value.Kind == yaml.MappingNode {
+			p.fail(f.value, f.name+"."+key, "is missing; a policy of the whole cluster has Namespace: \"\"")
+		}
+	}
+	return have["Namespace"]
 }
 
 func (p *parser) groupMember(path string, m field) Policy {

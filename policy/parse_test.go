@@ -83,7 +83,7 @@ func TestParseFileReadsTheControllersJSON(t *testing.T) {
 	}
 	want := []Policy{
 		{ID: "clusterwide-a", Module: "registry://x/y:v1", Mode: Monitor, FailurePolicy: Fail, HostCapabilities: []string{"*"}},
-		{ID: "namespaced-group-ns-g", Mode: Protect, FailurePolicy: Fail, Group: &Group{
+		{ID: "namespaced-group-ns-g", Namespace: "ns", Mode: Protect, FailurePolicy: Fail, Group: &Group{
 			Expression: "a()", Message: "m",
 			Members: map[string]Policy{"a": {Module: "m", Settings: json.RawMessage("{\"s\":\"😀\\u003c/\\\\ud83d\",\"t\":\"\ufffd\\t\ufffd\"}")}},
 		}},
@@ -116,6 +116,13 @@ func TestParseFileReportsEveryMistakeWhereItIs(t *testing.T) {
 			`1:1: the name is empty`, `2:1: ..: the name cannot be part of a URL`}},
 		{"key twice", "a:\n  module: m\n  module: n\na: {module: m}", []string{
 			`3:3: a: the key "module" is there already, at line 2`, `4:1: the key "a" is there already, at line 1`}},
+		{"namespacedName", "a: {module: m, namespacedName: {Namespace: [x]}}\nb:\n  namespacedName: {namespace: x, Name: 1}\n  module: m\nc: {namespacedName: x, module: m}\nd: {namespacedName: ~, module: m}", []string{
+			`1:32: a: namespacedName.Name: is missing; a policy of the whole cluster has Namespace: ""`,
+			`1:44: a: namespacedName.Namespace: want a string, have a list`,
+			`3:19: b: namespacedName.Namespace: is missing; a policy of the whole cluster has Namespace: ""`,
+			`3:40: b: namespacedName.Name: want a string, have 1; quote it`,
+			`5:21: c: namespacedName: want an object, have "x"`,
+			`6:21: d: namespacedName: want an object, have null`}},
 		{"group members", "g:\n  expression: e()\n  message: m\n  policies:\n    a/b: {module: m}\n    if: {module: m, allowedToMutate: true}\n    x-y: {modul: m}\n    z: m\n", []string{
 			`5:5: g: policies: policy group 'g' contains policies with invalid names: ["a/b"]`,
 			`6:5: g: policies.if: an expression cannot call this name: it is a reserved word`,
@@ -174,7 +181,8 @@ func TestParseFileReportsEveryMistakeWhereItIs(t *testing.T) {
 
 func TestParseFileWarnsOfKeysThatNobodyReads(t *testing.T) {
 	const text = "a:\n  module: m\n  polcyMode: monitor\n  whatever: 1\n  expression: x\n" +
-		"g:\n  expression: x()\n  message: m\n  settings: {}\n  policies: {x: {module: m}}\n"
+		"g:\n  expression: x()\n  message: m\n  settings: {}\n  policies: {x: {module: m}}\n" +
+		"n: {module: m, namespacedName: {Namespace: shop, Name: n, namspace: x, uid: 1}}\n"
 	_, warnings, err := ParseFile("p.yml", []byte(text))
 	if err != nil {
 		t.Fatal(err)
@@ -188,6 +196,8 @@ func TestParseFileWarnsOfKeysThatNobodyReads(t *testing.T) {
 		"p.yml:4:3: a: whatever: unknown key, ignored",
 		"p.yml:5:3: a: expression: has no meaning for one policy, ignored",
 		"p.yml:9:3: g: settings: has no meaning for a group, ignored",
+		"p.yml:11:59: n: namespacedName.namspace: unknown key, ignored; did you mean Namespace?",
+		"p.yml:11:72: n: namespacedName.uid: unknown key, ignored",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)

@@ -5,6 +5,8 @@ package policy
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -16,7 +18,8 @@ type ID string
 type Policy struct {
 	ID ID
 	// Namespace is that of a namespaced policy: what it reads of the cluster
-	// stays in it. Empty for a policy of the whole cluster.
+	// stays in it. Empty for a policy of the whole cluster. The members of a
+	// group have the group's.
 	Namespace string
 	// Module is where the module is: builtin://NAME, file:///PATH and so on.
 	Module string
@@ -50,6 +53,19 @@ type Policy struct {
 	// Group makes the policy a group: a boolean expression over members. Module
 	// and what belongs to it are then empty.
 	Group *Group
+}
+
+// Modules returns where the modules are: one, or that of each member of a group
+// in the order of their names.
+func (p Policy) Modules() []string {
+	if p.Group == nil {
+		return []string{p.Module}
+	}
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(p.Group.Members)) {
+		all = append(all, p.Group.Members[name].Module)
+	}
+	return all
 }
 
 // Mode says what a verdict does to the request.
