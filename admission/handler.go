@@ -224,12 +224,18 @@ func statusOf(err error) int {
 	return http.StatusUnprocessableEntity
 }
 
+// errBadID is the error for an ID that can be neither a policy's nor that of a
+// member of a group. The text is Kubewarden's.
+var errBadID = errors.New("Something went wrong") //nolint:staticcheck // upstream's text
+
 // evaluate asks the engine. A policy of the ID "a/b" is the member b of a group
-// a: it is not reachable on its own, since its group decides what its verdict
-// means.
+// a, asked alone.
 func (h *Handler) evaluate(ctx context.Context, to target, rev *review.Review) (review.Response, error) {
 	id := policy.ID(to.id)
-	if strings.Contains(to.id, "/") || !h.knows(to) {
+	if to.route != bundle && strings.Count(to.id, "/") > 1 {
+		return review.Response{}, errBadID
+	}
+	if !h.knows(to) {
 		return review.Response{}, &engine.UnknownPolicyError{ID: id}
 	}
 	if h.acceptsAll(to.route, rev) {

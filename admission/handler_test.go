@@ -28,7 +28,8 @@ const (
 
 // newHandler returns a handler with one policy of each sort: "privileged"
 // protects, "monitored" is the same in monitor mode, "drops" would mutate but
-// may not, "broken" did not load.
+// may not, "broken" did not load; "group" has a member that did and one that
+// did not.
 func newHandler(t *testing.T, opts Options) *Handler {
 	t.Helper()
 	e, err := engine.New(engine.Options{})
@@ -48,6 +49,11 @@ func newHandler(t *testing.T, opts Options) *Handler {
 		{ID: "drops", Module: "builtin://capabilities-psp", Mode: policy.Protect, FailurePolicy: policy.Fail, Settings: drop},
 		{ID: "may drop", Module: "builtin://capabilities-psp", Mode: policy.Protect, FailurePolicy: policy.Fail, Settings: drop, AllowedToMutate: true},
 		{ID: "broken", Module: "builtin://nope", Mode: policy.Protect, FailurePolicy: policy.Fail},
+		{ID: "group", Mode: policy.Protect, FailurePolicy: policy.Fail, Group: &policy.Group{
+			Expression: "privileged() || broken()", Message: "no", Members: map[string]policy.Policy{
+				"privileged": {Module: "builtin://pod-privileged"}, "broken": {Module: "builtin://nope"},
+			},
+		}},
 	})
 	opts.Engine = e
 	h, err := New(opts)
@@ -84,6 +90,15 @@ func TestEveryAnswerOfTheTable(t *testing.T) {
 		{"encoded name", "POST", "/validate/may%20drop", jsonType, plainPod, 200, `…"allowed":true,"patchType":"JSONPatch"`},
 		{"raw", "POST", "/validate_raw/privileged", jsonType, `{"request":{"uid":"r"}}`, 200, `…{"response":{"uid":"r","allowed":`},
 		{"broken policy", "POST", "/validate/broken", jsonType, plainPod, 200, `…"code":500`},
+		{"group", "POST", "/validate/group", jsonType, plainPod, 200, accepted},
+		{"group whose verdict depends on a broken member", "POST", "/validate/group", jsonType, privilegedPod, 200,
+			`…"allowed":false,"status":{"message":"error evaluating policy group expression: bootstrap failure: group/broken: `},
+		{"group, raw", "POST", "/validate_raw/group", jsonType, `{"request":{"uid":"r"}}`, 200, `…{"response":{"uid":"r","allowed":`},
+		{"member of a group", "POST", "/validate/group%2Fprivileged", jsonType, privilegedPod, 200, `…"allowed":false,"status":{"message":"Privileged`},
+		{"member of a group, audit", "POST", "/audit/group%2fprivileged", jsonType, plainPod, 200, accepted},
+		{"member of a group, raw", "POST", "/validate_raw/group%2Fprivileged", jsonType, `{"request":{}}`, 200, `…{"response":{"uid":"","allowed":`},
+		{"broken member of a group", "POST", "/validate/group%2Fbroken", jsonType, plainPod, 200, `…"code":500`},
+		{"member that the group has not", "POST", "/validate/group%2Fnope", jsonType, plainPod, 404, `{"message":"unknown policy: group/nope","status":404}`},
 		{"bundle", "POST", "/review/pods", jsonType, privilegedPod, 200, `…"allowed":false,"status":{"message":"privileged: Privileged container`},
 		{"always accepted", "POST", "/validate/privileged", jsonType, inSystem, 200, accepted},
 		{"always accepted in a bundle", "POST", "/review/pods", jsonType, inSystem, 200, accepted},
@@ -102,8 +117,9 @@ func TestEveryAnswerOfTheTable(t *testing.T) {
 		{"no content type", "POST", "/validate_raw/privileged", "", plainPod, 415, `…,"status":415}`},
 		{"unknown policy", "POST", "/validate/nope", jsonType, plainPod, 404, `{"message":"unknown policy: nope","status":404}`},
 		{"unknown policy, raw", "POST", "/validate_raw/%3Cnope%3E", jsonType, `{"request":1}`, 404, `{"message":"unknown policy: <nope>","status":404}`},
-		{"member of a group", "POST", "/validate/group%2Fmember", jsonType, plainPod, 404, `{"message":"unknown policy: group/member","status":404}`},
-		{"two slashes", "POST", "/validate/a%2Fb%2Fc", jsonType, plainPod, 404, `{"message":"unknown policy: a/b/c","status":404}`},
+		{"member of a group that is none", "POST", "/validate/privileged%2Fmember", jsonType, plainPod, 404, `{"message":"unknown policy: privileged/member","status":404}`},
+		{"two slashes", "POST", "/validate/a%2Fb%2Fc", jsonType, plainPod, 500, `{"message":"Something went wrong","status":500}`},
+		{"two slashes of a bundle", "POST", "/review/a%2Fb%2Fc", jsonType, plainPod, 404, `{"message":"unknown bundle: a/b/c","status":404}`},
 		{"unknown bundle", "POST", "/review/nope", jsonType, inSystem, 404, `{"message":"unknown bundle: nope","status":404}`},
 		{"wrong method", "GET", "/validate/privileged", "", "", 405, `{"message":"GET is not allowed here; reviews are sent with POST","status":405}`},
 		{"wrong method of a probe", "POST", "/livez", "", "", 405, `{"message":"POST is not allowed here; want GET","status":405}`},
@@ -151,7 +167,10 @@ func TestProbes(t *testing.T) {
 	h.SetReady()
 	expect("/readiness", 200, "")
 	code, body := get("/readiness?verbose")
-	for _, want := range []string{"ready\n", "\nprivileged: loaded\n", "\nbroken: failed: ", `"builtin://nope"`} {
+	for _, want := range []string{
+		"ready\n", "\nprivileged: loaded\n", "\nbroken: failed: ", `"builtin://nope"`,
+		"\ngroup: degraded: policy \"group\": members: policy \"group/broken\": fetch: ",
+	} {
 		if code != 200 || !strings.Contains(body, want) {
 			t.Errorf("GET /readiness?verbose = %d %s, want 200 with %q", code, body, want)
 		}
@@ -170,7 +189,7 @@ func TestProbes(t *testing.T) {
 	for _, s := range list {
 		ids = append(ids, string(s.ID)+" "+string(s.State))
 	}
-	want := []string{"broken failed", "drops loaded", "may drop loaded", "monitored loaded", "privileged loaded"}
+	want := []string{"broken failed", "drops loaded", "group degraded", "may drop loaded", "monitored loaded", "privileged loaded"}
 	if diff := cmp.Diff(want, ids); diff != "" {
 		t.Errorf("GET /policies (-want +got):\n%s", diff)
 	}

@@ -87,7 +87,7 @@ func (e *Engine) validate(ctx context.Context, all []*entry, req *sdk.Request, i
 			continue
 		}
 		ask := func() { *d = e.decide(ent, req, e.judge(ctx, ent, req)) }
-		if ent.runtime == nativeRuntime || ent.program == nil {
+		if ent.runtime == nativeRuntime || ent.err != nil {
 			ask()
 		} else {
 			wg.Go(ask)

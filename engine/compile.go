@@ -134,9 +134,6 @@ func (mod *module) program(ctx context.Context, opts runtime.ProgramOptions) (pr
 func (e *Engine) compileEntry(ctx context.Context, ent *entry, f *fetches) *LoadError {
 	p := ent.policy
 	failed := func(stage LoadStage, err error) *LoadError { return &LoadError{p.ID, stage, err} }
-	if p.Group != nil {
-		return failed(StageCompile, errors.New("this version of warder has no policy groups"))
-	}
 	grants, err := policy.ParseGrants(p.HostCapabilities)
 	if err != nil {
 		return failed(StageSettings, fmt.Errorf("hostCapabilities: %w", err))

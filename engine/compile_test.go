@@ -216,18 +216,13 @@ func TestWhyAModuleIsNotFound(t *testing.T) {
 	}
 }
 
-func TestGroupsAndWrongGrantsAreRefused(t *testing.T) {
-	group := policy.Policy{ID: "p", Group: &policy.Group{Expression: "a()"}}
+func TestWrongGrantsAreRefused(t *testing.T) {
 	wrong := builtinPolicy("p", "pod-privileged", "")
 	wrong.HostCapabilities = []string{"oci/*", "net/v2/*"}
-	for want, p := range map[string]policy.Policy{
-		`policy "p": compile: this version of warder has no policy groups`: group,
-		`policy "p": settings: hostCapabilities: invalid pattern "net/v2/*": unknown segment "v2", ` +
-			`valid options at this level are: v1`: wrong,
-	} {
-		if err := newEngine(t, Options{}).Load(t.Context(), p); err == nil || err.Error() != want {
-			t.Errorf("Load = %v\nwant   %s", err, want)
-		}
+	const want = `policy "p": settings: hostCapabilities: invalid pattern "net/v2/*": unknown segment "v2", ` +
+		`valid options at this level are: v1`
+	if err := newEngine(t, Options{}).Load(t.Context(), wrong); err == nil || err.Error() != want {
+		t.Errorf("Load = %v\nwant   %s", err, want)
 	}
 }
 

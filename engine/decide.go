@@ -33,7 +33,8 @@ type Decision struct {
 // errors.As see through it: to context.DeadlineExceeded, to *runtime.Trap.
 type EvaluationError struct {
 	Policy policy.ID
-	// Stage is "queue", "instantiate", "call" or "decode".
+	// Stage is "queue", "instantiate", "call" or "decode"; "members" when a
+	// group lacks verdicts of its members.
 	Stage string
 	// After is how long the policy had the request.
 	After time.Duration
@@ -110,6 +111,9 @@ func (e *Engine) verdict(ctx context.Context, ent *entry, req *sdk.Request) (d D
 			d, err = Decision{}, &EvaluationError{ent.policy.ID, "call", time.Since(start), fmt.Errorf("internal server error: the policy panicked: %v", r)}
 		}
 	}()
+	if ent.group != nil {
+		return ent.group.ask(ctx, e, ent, req)
+	}
 	v, err := e.ask(ctx, ent, req)
 	if err != nil {
 		return Decision{}, err
@@ -198,6 +202,10 @@ func failure(id policy.ID, req *sdk.Request, err error) Decision {
 	var load *LoadError
 	var evaluation *EvaluationError
 	switch {
+	case errors.As(err, &evaluation) && evaluation.Stage == "members":
+		message = evaluation.Err.Error() // which names the members, how far they came and after how long
+	case errors.As(err, &load) && load.At == StageExpression:
+		message = load.message() // which names the group, and points at the place in the expression
 	case errors.As(err, &load):
 		message = fmt.Sprintf("%s (policy %q, stage %s)", load.message(), id, load.At)
 	case errors.As(err, &evaluation):

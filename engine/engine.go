@@ -11,6 +11,7 @@ import (
 	"maps"
 	goruntime "runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -158,14 +159,17 @@ type entry struct {
 	policy  policy.Policy
 	digest  string // sha256:<hex> of the module, "" of a built-in
 	runtime string
-	program program // nil when err is not
+	program program // nil of a group, and when err is not
+	group   *group  // nil of a single policy, and when err is not
 	err     *LoadError
-	stale   *LoadError    // why a later revision is not here instead
-	newer   policy.Policy // that revision
-	serves  *entry        // whose program it is, when it is stale
-	away    error         // why the module is the one that was fetched before
-	ref     string        // the module's immutable reference, "" if it has none
-	since   time.Time
+
+	degraded *LoadError    // which members of the group did not load
+	stale    *LoadError    // why a later revision is not here instead
+	newer    policy.Policy // that revision
+	serves   *entry        // whose program it is, when it is stale
+	away     error         // why the module is the one that was fetched before
+	ref      string        // the module's immutable reference, "" if it has none
+	since    time.Time
 
 	stamp    string    // of the wanted module, before it was fetched
 	failures int       // in a row, of loading what is wanted
@@ -199,15 +203,21 @@ func (ent *entry) release() {
 // hold returns the entry of a policy, to be released, nil if there is none.
 func (e *Engine) hold(id policy.ID) *entry {
 	for {
-		ent, ok := e.state.Load().byID[id]
-		if !ok {
-			return nil
-		}
-		if ent.acquire() {
+		ent := e.state.Load().find(id)
+		if ent == nil || ent.acquire() {
 			return ent
 		}
 		// It was replaced between the two: look again.
 	}
+}
+
+// find returns the entry of a policy, or of the member of a group ("group/member").
+func (s *state) find(id policy.ID) *entry {
+	if ent, ok := s.byID[id]; ok {
+		return ent
+	}
+	group, name, _ := strings.Cut(string(id), "/")
+	return s.byID[policy.ID(group)].member(name)
 }
 
 // holdBundle is hold for all entries of a bundle.
@@ -251,8 +261,9 @@ func (e *Engine) Audit(ctx context.Context, id policy.ID, req *sdk.Request) (Dec
 	return e.judge(ctx, ent, req), nil
 }
 
-// Has reports whether there is a policy of that ID, loaded or not.
-func (e *Engine) Has(id policy.ID) bool { return e.state.Load().byID[id] != nil }
+// Has reports whether there is a policy of that ID, loaded or not. The member
+// of a group has the ID "group/member".
+func (e *Engine) Has(id policy.ID) bool { return e.state.Load().find(id) != nil }
 
 // HasBundle reports whether any policy is in that bundle.
 func (e *Engine) HasBundle(name string) bool { return len(e.state.Load().bundles[name]) > 0 }
@@ -268,6 +279,9 @@ const (
 	// Stale is a policy of which an older revision serves, since the one that
 	// is wanted did not load.
 	Stale State = "stale"
+	// Degraded is a group of which some members did not load: it answers by
+	// its failurePolicy where its verdict depends on them.
+	Degraded State = "degraded"
 )
 
 // Status says how a policy stands.
@@ -290,6 +304,8 @@ type Status struct {
 	Since time.Time `json:"since"` // when this revision was loaded, or failed to
 	// Retry is when the wanted revision is loaded again.
 	Retry *time.Time `json:"retry,omitempty"`
+	// Members are those of a group.
+	Members []Status `json:"members,omitempty"`
 }
 
 // Statuses returns how every policy stands, sorted by ID.
@@ -297,30 +313,43 @@ func (e *Engine) Statuses() []Status {
 	byID := e.state.Load().byID
 	all := make([]Status, 0, len(byID))
 	for _, id := range slices.Sorted(maps.Keys(byID)) {
-		ent := byID[id]
-		s := Status{
-			ID: id, State: Loaded, Module: ent.policy.Module, Digest: ent.digest,
-			Runtime: ent.runtime, Mode: ent.policy.Mode, Since: ent.since, Reference: ent.ref,
-		}
-		if g, ok := ent.program.(guestProgram); ok {
-			mode, why := g.Isolation()
-			if s.Isolation = string(mode); why != "" {
-				s.Isolation += " (" + why + ")"
-			}
-		}
-		switch {
-		case ent.err != nil:
-			s.State, s.Stage, s.Error = Failed, ent.err.At, ent.err.Error()
-		case ent.stale != nil:
-			s.State, s.Stage, s.Error = Stale, ent.stale.At, ent.stale.Error()
-		}
-		if ent.away != nil {
-			s.Away = ent.away.Error()
-		}
-		if ent.unsettled() {
-			s.Retry = &ent.retry
-		}
-		all = append(all, s)
+		all = append(all, byID[id].status())
 	}
 	return all
+}
+
+func (ent *entry) status() Status {
+	s := Status{
+		ID: ent.policy.ID, State: Loaded, Module: ent.policy.Module, Digest: ent.digest,
+		Runtime: ent.runtime, Mode: ent.policy.Mode, Since: ent.since, Reference: ent.ref,
+	}
+	if g, ok := ent.program.(guestProgram); ok {
+		mode, why := g.Isolation()
+		if s.Isolation = string(mode); why != "" {
+			s.Isolation += " (" + why + ")"
+		}
+	}
+	failed := func(state State, err *LoadError) { s.State, s.Stage, s.Error = state, err.At, err.Error() }
+	switch {
+	case ent.err != nil:
+		failed(Failed, ent.err)
+	case ent.stale != nil:
+		failed(Stale, ent.stale)
+	case ent.degraded != nil && ent.group.loaded():
+		failed(Degraded, ent.degraded)
+	case ent.degraded != nil:
+		failed(Failed, ent.degraded)
+	}
+	if ent.away != nil {
+		s.Away = ent.away.Error()
+	}
+	if ent.unsettled() && !ent.retry.IsZero() {
+		s.Retry = &ent.retry
+	}
+	if ent.group != nil {
+		for _, name := range slices.Sorted(maps.Keys(ent.group.members)) {
+			s.Members = append(s.Members, ent.group.members[name].status())
+		}
+	}
+	return s
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +26,9 @@ const (
 	StageVerify   LoadStage = "verify"
 	StageCompile  LoadStage = "compile"
 	StageSettings LoadStage = "settings"
+	// StageExpression and StageMembers are of groups.
+	StageExpression LoadStage = "expression"
+	StageMembers    LoadStage = "members"
 )
 
 // LoadError says why a policy has no program.
@@ -47,6 +51,9 @@ func (e *LoadError) Stage() string { return string(e.At) }
 func (e *LoadError) message() string {
 	if bad := (*runtime.SettingsError)(nil); errors.As(e.Err, &bad) {
 		return bad.Error()
+	}
+	if e.At == StageExpression {
+		return groupErrorText + e.Error()
 	}
 	return fmt.Sprintf("bootstrap failure: %s: %v", e.Policy, e.Err)
 }
@@ -121,14 +128,16 @@ func (e *Engine) change(ctx context.Context, policies []policy.Policy,
 			errs = append(errs, ent.err)
 		case ent.stale != nil:
 			errs = append(errs, ent.stale)
+		case ent.degraded != nil:
+			errs = append(errs, ent.degraded)
 		}
 	}
 	e.state.Store(newState(next))
 	for id, ent := range old {
 		if next[id] != ent {
 			ent.release()
+			e.metrics.forget(ent, next[id])
 			if next[id] == nil {
-				e.metrics.forget(id)
 				e.opts.Log.Info("policy unloaded", "policy", id)
 			}
 		}
@@ -152,37 +161,86 @@ func newState(byID map[policy.ID]*entry) *state {
 // entryFor returns the entry that serves the policy from now on: the old one
 // when nothing has changed, a new one otherwise.
 func (e *Engine) entryFor(ctx context.Context, p policy.Policy, old *entry, f *fetches) *entry {
-	stamp := e.opts.Stamp(p.Module)
-	if old != nil && !old.unsettled() && old.stamp == stamp && reflect.DeepEqual(old.policy, p) {
+	stamp := e.stampOf(p)
+	if old.is(p, stamp) {
 		return old
 	}
-	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
-	defer cancel()
-	start := time.Now()
-	ent := &entry{policy: p, stamp: stamp, since: start}
-	ent.refs.Store(1)
-	ent.err = e.compileEntry(ctx, ent, f)
-	ent.counters = e.metrics.of(ent)
+	ent := newEntry(p, stamp)
+	err := e.compile(ctx, ent, old, f)
+	if ent.group != nil && !old.isWhole() {
+		ent.degraded = err
+	} else {
+		ent.err = err
+	}
 	ent.again(old)
 	log := e.opts.Log.With("policy", p.ID, "module", p.Module)
 	switch {
-	case ent.err == nil:
-		log.Info("policy loaded", "runtime", ent.runtime, "reference", ent.ref, "took", time.Since(start))
+	case err == nil:
+		e.logLoaded(ent)
 		if ent.away != nil {
 			log.Warn("module comes from the store: its host could not be asked", "error", ent.away, "retry", ent.retry)
 		}
-		if g, ok := ent.program.(guestProgram); ok {
-			if mode, why := g.Isolation(); mode == runtime.Fresh && e.opts.Isolation == runtime.Snapshot {
-				log.Warn("policy has a new instance for every request", "reason", why)
-			}
-		}
-		return ent
-	case old != nil && old.program != nil:
-		log.Error("policy not replaced: its older revision serves", "error", ent.err, "retry", ent.retry)
+	case old.isWhole():
+		log.Error("policy not replaced: its older revision serves", "error", err, "retry", ent.retry)
+		defer ent.release()
 		return old.staleBecause(ent)
+	case ent.group != nil:
+		log.Error("policy group has members that did not load", "failure_policy", p.FailurePolicy, "error", err, "retry", ent.retry)
+	default:
+		log.Error("policy not loaded", "failure_policy", p.FailurePolicy, "error", err, "retry", ent.retry)
 	}
-	log.Error("policy not loaded", "failure_policy", p.FailurePolicy, "error", ent.err, "retry", ent.retry)
+	e.metrics.count(ent)
 	return ent
+}
+
+// compile makes what the entry answers with.
+func (e *Engine) compile(ctx context.Context, ent, old *entry, f *fetches) *LoadError {
+	if ent.policy.Group != nil {
+		return e.compileGroup(ctx, ent, old, f)
+	}
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
+	return e.compileEntry(ctx, ent, f)
+}
+
+// newEntry returns an entry that is held once and has nothing to answer with.
+func newEntry(p policy.Policy, stamp string) *entry {
+	ent := &entry{policy: p, stamp: stamp, since: time.Now()}
+	ent.refs.Store(1)
+	return ent
+}
+
+// is reports whether the entry is all that is wanted of that policy.
+func (ent *entry) is(p policy.Policy, stamp string) bool {
+	return ent != nil && !ent.unsettled() && ent.stamp == stamp && reflect.DeepEqual(ent.policy, p)
+}
+
+// isWhole reports whether the entry can stand in for a revision that did not
+// load. A group that lacks members cannot: it knows no better than the new one.
+func (ent *entry) isWhole() bool {
+	return ent != nil && (ent.program != nil || ent.group != nil && ent.degraded == nil)
+}
+
+func (e *Engine) logLoaded(ent *entry) {
+	log := e.opts.Log.With("policy", ent.policy.ID, "module", ent.policy.Module)
+	log.Info("policy loaded", "runtime", ent.runtime, "reference", ent.ref, "took", time.Since(ent.since))
+	if g, ok := ent.program.(guestProgram); ok {
+		if mode, why := g.Isolation(); mode == runtime.Fresh && e.opts.Isolation == runtime.Snapshot {
+			log.Warn("policy has a new instance for every request", "reason", why)
+		}
+	}
+}
+
+// stampOf changes when a module of the policy does.
+func (e *Engine) stampOf(p policy.Policy) string {
+	if p.Group == nil {
+		return e.opts.Stamp(p.Module)
+	}
+	var b strings.Builder
+	for _, uri := range p.Modules() {
+		fmt.Fprintln(&b, uri, e.opts.Stamp(uri))
+	}
+	return b.String()
 }
 
 // staleBecause returns an entry with the same program that knows why it was not
@@ -193,7 +251,7 @@ func (ent *entry) staleBecause(failed *entry) *entry {
 	}
 	held := ent.acquire()
 	kept := &entry{
-		policy: ent.policy, digest: ent.digest, runtime: ent.runtime, program: ent.program,
+		policy: ent.policy, digest: ent.digest, runtime: ent.runtime, program: ent.program, group: ent.group,
 		ref: ent.ref, stamp: failed.stamp, since: ent.since, serves: ent, counters: ent.counters,
 		stale: failed.err, newer: failed.policy, failures: failed.failures, retry: failed.retry,
 		closed: func() {
@@ -209,10 +267,13 @@ func (ent *entry) staleBecause(failed *entry) *entry {
 // hostFor is what a policy may ask. While it waits for the answer it leaves its
 // permit to others.
 func (e *Engine) hostFor(p policy.Policy, grants policy.Grants) sdk.Host {
-	return &yieldingHost{
-		engine: e,
-		host:   &capability.Host{Policy: string(p.ID), Allows: grants.Allows, Log: e.opts.Log, Services: e.opts.Services},
+	host := &capability.Host{
+		Policy: string(p.ID), Allows: grants.Allows, Namespace: p.Namespace, Log: e.opts.Log, Services: e.opts.Services,
 	}
+	for _, r := range p.ContextAwareResources {
+		host.Resources = append(host.Resources, capability.Resource(r))
+	}
+	return &yieldingHost{engine: e, host: host}
 }
 
 type yieldingHost struct {

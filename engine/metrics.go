@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/warder-dev/warder/policy"
@@ -72,10 +74,44 @@ func (c counters) judged(d Decision) {
 	}
 }
 
-// forget drops what was counted of a policy that is gone.
-func (m *metrics) forget(id policy.ID) {
-	m.evaluations.DeletePartialMatch(prometheus.Labels{"policy": string(id)})
-	m.duration.DeletePartialMatch(prometheus.Labels{"policy": string(id)})
+// count gives an entry its counters, and the members of a group theirs. Those
+// that were members before have them.
+func (m *metrics) count(ent *entry) {
+	ent.counters = m.of(ent)
+	if ent.group == nil {
+		return
+	}
+	for _, member := range ent.group.members {
+		if member.counters.accepted == nil {
+			member.counters = m.of(member)
+		}
+	}
+}
+
+// forget drops what was counted of an entry and is not of the next one, which
+// may be nil.
+func (m *metrics) forget(old, next *entry) {
+	left := next.ids()
+	for _, id := range old.ids() {
+		if !slices.Contains(left, id) {
+			m.evaluations.DeletePartialMatch(prometheus.Labels{"policy": string(id)})
+			m.duration.DeletePartialMatch(prometheus.Labels{"policy": string(id)})
+		}
+	}
+}
+
+// ids returns the policy's ID, and those of a group's members.
+func (ent *entry) ids() []policy.ID {
+	if ent == nil {
+		return nil
+	}
+	ids := []policy.ID{ent.policy.ID}
+	if ent.group != nil {
+		for name := range ent.group.members {
+			ids = append(ids, memberID(ent.policy.ID, name))
+		}
+	}
+	return ids
 }
 
 // stateCollector counts the policies by state when it is asked, and names those
@@ -89,9 +125,10 @@ func newStateCollector(e *Engine) *stateCollector {
 	return &stateCollector{
 		engine: e,
 		states: prometheus.NewDesc("warder_policies",
-			"Policies by state: loaded, stale (an older revision serves), failed.", []string{"state"}, nil),
+			"Policies by state: loaded, stale (an older revision serves), degraded (members of a group did not load), failed.", []string{"state"}, nil),
 		failures: prometheus.NewDesc("warder_policy_load_failed",
-			"1 for a policy whose wanted revision did not load, by how far it came: fetch, verify, compile, settings.",
+			"1 for a policy whose wanted revision did not load, by how far it came: fetch, verify, compile, settings, "+
+				"and of a group expression, members.",
 			[]string{"policy", "stage"}, nil),
 		away: prometheus.NewDesc("warder_policy_module_away",
 			"1 for a policy whose module comes from the store since its host could not be asked.", []string{"policy"}, nil),
@@ -110,14 +147,16 @@ func (c *stateCollector) Collect(out chan<- prometheus.Metric) {
 	gauge := func(desc *prometheus.Desc, n int, labels ...string) {
 		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n), labels...)
 	}
-	count := map[State]int{Loaded: 0, Stale: 0, Failed: 0}
+	count := map[State]int{Loaded: 0, Stale: 0, Degraded: 0, Failed: 0}
 	for _, s := range c.engine.Statuses() {
 		count[s.State]++
-		if s.Stage != "" {
-			gauge(c.failures, 1, string(s.ID), string(s.Stage))
-		}
-		if s.Away != "" {
-			gauge(c.away, 1, string(s.ID))
+		for _, s := range append([]Status{s}, s.Members...) {
+			if s.Stage != "" {
+				gauge(c.failures, 1, string(s.ID), string(s.Stage))
+			}
+			if s.Away != "" {
+				gauge(c.away, 1, string(s.ID))
+			}
 		}
 	}
 	for state, n := range count {

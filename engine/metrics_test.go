@@ -86,7 +86,7 @@ func TestVerdictsAndStatesAreCounted(t *testing.T) {
 		t.Errorf("metrics (-want +have):\n%s", diff)
 	}
 	mustApply(t, e)
-	gone := []string{`warder_policies{state="failed"} 0`, `warder_policies{state="loaded"} 0`, `warder_policies{state="stale"} 0`}
+	gone := []string{`warder_policies{state="degraded"} 0`, `warder_policies{state="failed"} 0`, `warder_policies{state="loaded"} 0`, `warder_policies{state="stale"} 0`}
 	if diff := cmp.Diff(gone, samples(t, registry)); diff != "" {
 		t.Errorf("metrics without policies (-want +have):\n%s", diff)
 	}

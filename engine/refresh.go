@@ -29,8 +29,11 @@ func retryAfter(failures int) time.Duration {
 }
 
 // unsettled reports whether the entry is not what is wanted: the policy failed
-// to load, or its module came from the store since its host was away.
-func (ent *entry) unsettled() bool { return ent.err != nil || ent.stale != nil || ent.away != nil }
+// to load, or a member of it, or its module came from the store since its host
+// was away.
+func (ent *entry) unsettled() bool {
+	return ent.err != nil || ent.stale != nil || ent.degraded != nil || ent.away != nil
+}
 
 // again notes when the entry is to be loaded again, if it is not what is
 // wanted. Before is the entry in whose place it comes, nil for none.
@@ -55,7 +58,7 @@ func (e *Engine) Refresh(ctx context.Context) (changed bool) {
 	var due []*attempt
 	now := time.Now()
 	for _, ent := range e.state.Load().byID {
-		again := ent.unsettled() && now.After(ent.retry) || ent.stamp != e.opts.Stamp(ent.wanted().Module)
+		again := ent.unsettled() && now.After(ent.retry) || ent.stamp != e.stampOf(ent.wanted())
 		if again && ent.acquire() {
 			due = append(due, &attempt{old: ent})
 		}
@@ -82,6 +85,7 @@ func (e *Engine) Refresh(ctx context.Context) (changed bool) {
 		if next[id] == a.old && ctx.Err() == nil {
 			next[id] = a.now
 			changed = true
+			e.metrics.forget(a.old, a.now)
 			defer a.old.release() // of the state
 		} else {
 			defer a.now.release() // somebody else has changed the policy

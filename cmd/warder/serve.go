@@ -177,7 +177,8 @@ func (l *loader) report() {
 	for _, s := range l.engine.Statuses() {
 		count[s.State]++
 	}
-	l.log.Info("policies loaded", "loaded", count[engine.Loaded], "stale", count[engine.Stale], "failed", count[engine.Failed])
+	l.log.Info("policies loaded", "loaded", count[engine.Loaded], "stale", count[engine.Stale],
+		"degraded", count[engine.Degraded], "failed", count[engine.Failed])
 }
 
 // read reads policies.yml. When that fails the policies are what they were.
