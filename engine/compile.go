@@ -4,13 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/warder-dev/warder/artifact"
 	"github.com/warder-dev/warder/library"
 	"github.com/warder-dev/warder/policy"
 	"github.com/warder-dev/warder/runtime"
@@ -111,7 +111,11 @@ func (mod *module) compile(ctx context.Context, c *runtime.Compiler, wasm []byte
 	if err != nil {
 		return err
 	}
-	if mod.runtime, err = executionMode(layout); err != nil {
+	meta, err := artifact.ReadMetadata(wasm)
+	if err != nil {
+		return err
+	}
+	if mod.runtime, err = executionMode(layout.Exports, meta); err != nil {
 		return err
 	}
 	if mod.runtime == wasiRuntime {
@@ -189,53 +193,30 @@ func builtin(name string) (sdk.Policy, error) {
 		"builtin://"+name, strings.Join(library.Names(), ", "))
 }
 
-// metadata is what the engine reads of io.kubewarden.metadata.
-type metadata struct {
-	ExecutionMode   *string `json:"executionMode"`
-	ProtocolVersion *string `json:"protocolVersion"`
-}
-
 // executionMode says which runtime a module is for: what its metadata says, or
-// what its exports show when it has none.
-func executionMode(l runtime.Layout) (string, error) {
-	var m metadata
-	if l.Metadata != nil {
-		if err := json.Unmarshal(l.Metadata, &m); err != nil {
-			return "", fmt.Errorf("cannot deserialize custom section `io.kubewarden.metadata` of wasm module: %w", err)
+// what its exports show when it has none. The texts are upstream's.
+func executionMode(exports []string, m *artifact.Metadata) (string, error) {
+	if m == nil {
+		mode, err := artifact.DetectMode(exports)
+		if err != nil {
+			return "", err
 		}
+		m = &artifact.Metadata{ExecutionMode: mode, ProtocolVersion: artifact.ProtocolV1}
 	}
-	if m.ExecutionMode == nil && l.Metadata != nil {
-		mode := wapcRuntime
-		m.ExecutionMode = &mode
+	if err := m.CheckVersion(); err != nil {
+		return "", err
 	}
-	switch {
-	case m.ExecutionMode != nil:
-		return annotatedMode(*m.ExecutionMode, m.ProtocolVersion)
-	case l.Has("__guest_call"):
-		return wapcRuntime, nil
-	case l.HasPrefix("opa_"):
-		return annotatedMode("opa", nil)
-	case l.Has("_start"):
+	switch m.ExecutionMode {
+	case artifact.WASI:
 		return wasiRuntime, nil
-	}
-	return "", errors.New("neither a waPC guest (it does not export __guest_call) nor a WASI command (it does not export _start); " +
-		"a Go policy built with -buildmode=c-shared needs -tags wapc")
-}
-
-func annotatedMode(mode string, protocol *string) (string, error) {
-	switch mode {
-	case wasiRuntime:
-		return mode, nil
-	case wapcRuntime:
-		if protocol == nil {
+	case artifact.WaPC:
+		switch m.ProtocolVersion {
+		case artifact.ProtocolV1:
+			return wapcRuntime, nil
+		case "":
 			return "", errors.New("Policy is missing protocol version, which is required for KubewardenWapc execution mode") //nolint:staticcheck // upstream's text
 		}
-		if *protocol != "v1" {
-			return "", fmt.Errorf("Policy uses protocol version %s but only V1 is supported", *protocol) //nolint:staticcheck // upstream's text
-		}
-		return mode, nil
-	case "opa", "gatekeeper":
-		return "", fmt.Errorf("execution mode %q: this version of warder does not run Rego", mode)
+		return "", fmt.Errorf("Policy uses protocol version %s but only V1 is supported", m.ProtocolVersion) //nolint:staticcheck // upstream's text
 	}
-	return "", fmt.Errorf("execution mode %q: want %s or %s", mode, wapcRuntime, wasiRuntime)
+	return "", fmt.Errorf("execution mode %q: this version of warder does not run Rego", m.ExecutionMode)
 }

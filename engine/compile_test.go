@@ -2,14 +2,13 @@ package engine
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/warder-dev/warder/artifact"
 	"github.com/warder-dev/warder/policy"
-	"github.com/warder-dev/warder/runtime"
 )
 
 // testModule is a WebAssembly module with functions that take nothing, give
@@ -113,26 +112,42 @@ func TestWhyAModuleDoesNotLoad(t *testing.T) {
 		},
 		{
 			"Rego by its metadata",
-			testModule{exports: []string{"eval"}, memory: true, metadata: `{"executionMode":"gatekeeper"}`}.encode(), StageCompile,
+			testModule{exports: []string{"eval"}, memory: true, metadata: `{"rules":[],"mutating":false,"executionMode":"gatekeeper"}`}.encode(), StageCompile,
 			`execution mode "gatekeeper": this version of warder does not run Rego`,
 		},
 		{
 			"unknown execution mode",
-			testModule{exports: []string{"_start"}, memory: true, metadata: `{"executionMode":"python"}`}.encode(), StageCompile,
-			`execution mode "python": want kubewarden-wapc or wasi`,
+			testModule{exports: []string{"_start"}, memory: true, metadata: `{"rules":[],"mutating":false,"executionMode":"python"}`}.encode(), StageCompile,
+			"cannot deserialize custom section `io.kubewarden.metadata` of wasm module: executionMode: unknown variant `python`, " +
+				"expected one of `kubewarden-wapc`, `opa`, `gatekeeper`, `wasi`",
 		},
 		{
 			"no protocol version",
-			testModule{exports: []string{"__guest_call"}, memory: true, metadata: `{"rules":[]}`}.encode(), StageCompile, protocolMissing,
+			testModule{exports: []string{"__guest_call"}, memory: true, metadata: `{"rules":[],"mutating":false}`}.encode(), StageCompile, protocolMissing,
 		},
 		{
 			"protocol version null",
-			testModule{exports: []string{"__guest_call"}, memory: true, metadata: `{"protocolVersion":null}`}.encode(), StageCompile, protocolMissing,
+			testModule{exports: []string{"__guest_call"}, memory: true, metadata: `{"rules":[],"mutating":false,"protocolVersion":null}`}.encode(), StageCompile, protocolMissing,
 		},
 		{
 			"another protocol version",
-			testModule{exports: []string{"__guest_call"}, memory: true, metadata: `{"protocolVersion":"v2"}`}.encode(), StageCompile,
-			"Policy uses protocol version v2 but only V1 is supported",
+			testModule{exports: []string{"__guest_call"}, memory: true, metadata: `{"rules":[],"mutating":false,"protocolVersion":"Unknown"}`}.encode(), StageCompile,
+			"Policy uses protocol version Unknown but only V1 is supported",
+		},
+		{
+			"a protocol version that there is not",
+			testModule{exports: []string{"__guest_call"}, memory: true, metadata: `{"rules":[],"mutating":false,"protocolVersion":"v2"}`}.encode(), StageCompile,
+			"cannot deserialize custom section `io.kubewarden.metadata` of wasm module: protocolVersion: unknown variant `v2`, expected one of `v1`, `Unknown`",
+		},
+		{
+			"a later Kubewarden",
+			testModule{exports: []string{"_start"}, memory: true, metadata: `{"rules":[],"mutating":false,"executionMode":"wasi","minimumKubewardenVersion":"9.1.2"}`}.encode(), StageCompile,
+			"Policy required Kubewarden version 9.1.0 but is running on 1.38.0",
+		},
+		{
+			"metadata that lack what they must have",
+			testModule{exports: []string{"_start"}, memory: true, metadata: `{"executionMode":"wasi"}`}.encode(), StageCompile,
+			"cannot deserialize custom section `io.kubewarden.metadata` of wasm module: missing field `rules`",
 		},
 		{
 			"metadata that is not JSON",
@@ -145,12 +160,12 @@ func TestWhyAModuleDoesNotLoad(t *testing.T) {
 		},
 		{
 			"a command that is said to be a waPC guest",
-			testModule{exports: []string{"_start"}, memory: true, metadata: `{"protocolVersion":"v1"}`}.encode(), StageCompile,
+			testModule{exports: []string{"_start"}, memory: true, metadata: `{"rules":[],"mutating":false,"protocolVersion":"v1"}`}.encode(), StageCompile,
 			"Guest call function (__guest_call) not exported by wasm module.",
 		},
 		{
 			"a waPC guest that is said to be a command",
-			testModule{exports: []string{"__guest_call"}, memory: true, metadata: `{"executionMode":"wasi"}`}.encode(), StageCompile,
+			testModule{exports: []string{"__guest_call"}, memory: true, metadata: `{"rules":[],"mutating":false,"executionMode":"wasi"}`}.encode(), StageCompile,
 			"cannot find `_start` function inside of module: a WASI policy is a command",
 		},
 		{
@@ -227,55 +242,21 @@ func TestWrongGrantsAreRefused(t *testing.T) {
 }
 
 func TestTheExecutionModeIsWhatTheModuleSays(t *testing.T) {
+	wapc, wasi := artifact.Metadata{ExecutionMode: artifact.WaPC, ProtocolVersion: artifact.ProtocolV1}, artifact.Metadata{ExecutionMode: artifact.WASI}
 	tests := []struct {
 		name     string
 		exports  []string
-		metadata string
+		metadata *artifact.Metadata
 		want     string
 	}{
-		{"waPC by its exports", []string{"__guest_call", "_start"}, "", wapcRuntime},
-		{"WASI by its exports", []string{"_start"}, "", wasiRuntime},
-		{"waPC by default where there is metadata", []string{"_start"}, `{"protocolVersion":"v1"}`, wapcRuntime},
-		{"waPC by its metadata", nil, `{"executionMode":"kubewarden-wapc","protocolVersion":"v1"}`, wapcRuntime},
-		{"WASI by its metadata, whatever it exports", []string{"__guest_call"}, `{"executionMode":"wasi"}`, wasiRuntime},
-		{"WASI of an unknown protocol", nil, `{"executionMode":"wasi","protocolVersion":"Unknown"}`, wasiRuntime},
+		{"waPC by its exports", []string{"__guest_call", "_start"}, nil, wapcRuntime},
+		{"WASI by its exports", []string{"_start"}, nil, wasiRuntime},
+		{"waPC by its metadata, whatever it exports", []string{"_start"}, &wapc, wapcRuntime},
+		{"WASI by its metadata, whatever it exports", []string{"__guest_call"}, &wasi, wasiRuntime},
 	}
 	for _, tt := range tests {
-		layout := runtime.Layout{Exports: tt.exports}
-		if tt.metadata != "" {
-			layout.Metadata = []byte(tt.metadata)
-		}
-		if have, err := executionMode(layout); have != tt.want || err != nil {
+		if have, err := executionMode(tt.exports, tt.metadata); have != tt.want || err != nil {
 			t.Errorf("%s: %q, %v, want %q", tt.name, have, err, tt.want)
 		}
 	}
-}
-
-// FuzzMetadata reads what a stranger has written into a module's metadata: it
-// gives a runtime that there is, or an error, and it never takes a waPC guest
-// of another protocol than ours.
-func FuzzMetadata(f *testing.F) {
-	for _, seed := range []string{
-		`{"executionMode":"wasi"}`, `{"protocolVersion":"v1"}`, `{"executionMode":"opa"}`, `{"executionMode":7}`,
-		`{"executionMode":null,"protocolVersion":"v2"}`, `null`, `[]`, `{`, ``, `{"EXECUTIONMODE":"wasi","executionMode":"x"}`,
-	} {
-		f.Add([]byte(seed), "__guest_call")
-		f.Add([]byte(seed), "_start")
-	}
-	f.Fuzz(func(t *testing.T, text []byte, export string) {
-		mode, err := executionMode(runtime.Layout{Metadata: text, Exports: []string{export}})
-		switch {
-		case (mode == "") == (err == nil):
-			t.Errorf("executionMode(%q, %q) = %q, %v, want one of the two", text, export, mode, err)
-		case err == nil && mode != wasiRuntime && mode != wapcRuntime:
-			t.Errorf("executionMode(%q, %q) = %q, which is no runtime", text, export, mode)
-		}
-		var m metadata
-		if text != nil && json.Unmarshal(text, &m) != nil && err == nil {
-			t.Errorf("executionMode(%q, %q) = %q, want an error: it is not JSON", text, export, mode)
-		}
-		if mode == wapcRuntime && text != nil && (m.ProtocolVersion == nil || *m.ProtocolVersion != "v1") {
-			t.Errorf("executionMode(%q, %q) takes a guest of another protocol", text, export)
-		}
-	})
 }

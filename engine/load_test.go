@@ -316,7 +316,7 @@ func TestAModuleThatIsReplacedOnDiskIsLoadedAgain(t *testing.T) {
 func TestPoliciesShareTheCodeOfTheirModules(t *testing.T) {
 	modules := []string{
 		portable(t, sdktest.WASI), portable(t, sdktest.WaPC),
-		"file://" + writeModule(t, testModule{exports: []string{"_start"}, memory: true, metadata: `{"executionMode":"wasi"}`}),
+		"file://" + writeModule(t, testModule{exports: []string{"_start"}, memory: true, metadata: `{"rules":[],"mutating":false,"executionMode":"wasi"}`}),
 	}
 	e := newEngine(t, Options{})
 	var list []policy.Policy
