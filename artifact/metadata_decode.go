@@ -42,25 +42,27 @@ func decodeMembers(text []byte, members ...member) error {
 	return nil
 }
 
-// pathError is an error at a place in a JSON text.
-type pathError struct {
-	path string
-	err  error
+// FieldError is a mistake in metadata, and where it is: "rules[0].operations".
+type FieldError struct {
+	Path string
+	Err  error
 }
 
-func (e *pathError) Error() string { return e.path + ": " + e.err.Error() }
-func (e *pathError) Unwrap() error { return e.err }
+func (e *FieldError) Error() string { return e.Path + ": " + e.Err.Error() }
+
+// Unwrap returns the mistake.
+func (e *FieldError) Unwrap() error { return e.Err }
 
 // under puts a name before the place of an error.
 func under(name string, err error) error {
-	inner := (*pathError)(nil)
+	inner := (*FieldError)(nil)
 	if !errors.As(err, &inner) {
-		return &pathError{name, err}
+		return &FieldError{name, err}
 	}
-	if !strings.HasPrefix(inner.path, "[") {
+	if !strings.HasPrefix(inner.Path, "[") {
 		name += "."
 	}
-	return &pathError{name + inner.path, inner.err}
+	return &FieldError{name + inner.Path, inner.Err}
 }
 
 // plain is an error of encoding/json without the names of Go's types.

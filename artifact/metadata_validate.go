@@ -9,10 +9,10 @@ import (
 )
 
 // Validate reports everything about the metadata that keeps a module from
-// being annotated with them.
+// being annotated with them: nil, or joined *FieldErrors.
 func (m *Metadata) Validate() error {
 	var errs []error
-	fail := func(path, problem string) { errs = append(errs, &pathError{path, errors.New(problem)}) }
+	fail := func(path, problem string) { errs = append(errs, &FieldError{path, errors.New(problem)}) }
 	if m.ProtocolVersion == "" || m.ProtocolVersion == ProtocolUnknown && m.ExecutionMode == WaPC {
 		fail("protocolVersion", "Must specify a valid protocol version")
 	}

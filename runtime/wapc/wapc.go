@@ -96,6 +96,25 @@ func (m *Module) NewProgram(ctx context.Context, opts guest.ProgramOptions) (*Pr
 	return p, nil
 }
 
+// ProtocolVersion asks the guest which version of the protocol it speaks: "v1",
+// or "Unknown".
+func (m *Module) ProtocolVersion(ctx context.Context) (string, error) {
+	i, err := (&Program{module: m}).initialised(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer i.in.Close()
+	answer, err := i.call(ctx, nil, "protocol_version", []byte{})
+	if err != nil {
+		return "", err
+	}
+	var version string
+	if err := json.Unmarshal(answer, &version); err != nil || version != "v1" && version != "Unknown" {
+		return "", fmt.Errorf("the policy answers %.100q, want \"v1\" or \"Unknown\"", answer)
+	}
+	return version, nil
+}
+
 // Isolation says how requests are kept apart, and why not by snapshots.
 func (p *Program) Isolation() (mode guest.Isolation, reason string) {
 	if p.pool == nil {

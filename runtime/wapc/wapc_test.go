@@ -340,3 +340,20 @@ func TestTableCannotGrowWithoutEnd(t *testing.T) {
 		return err
 	}, guest.StageCall)
 }
+
+func TestAGuestThatCannotSayItsProtocolIsAnError(t *testing.T) {
+	for name, want := range map[string]string{
+		"ok":        `the policy answers "{\"valid\":true,\"accepted\":true}", want "v1" or "Unknown"`,
+		"init_trap": "Initialization failed: Initialization failed: ",
+	} {
+		version, err := load(t, name).ProtocolVersion(bounded(t))
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: ProtocolVersion = %q, %v, want %s", name, version, err, want)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if version, err := load(t, "init_loop").ProtocolVersion(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a guest that never starts: %q, %v, want context.DeadlineExceeded", version, err)
+	}
+}
