@@ -129,7 +129,7 @@ func protocolVersion(ctx context.Context, module []byte, mode artifact.Execution
 	}
 	detected, _ := artifact.DetectMode(exports) // a module that is none of them is found out where it is compiled
 	wrong := func(text string) error {
-		return errors.New("Wrong value inside of policy's metadata for 'executionMode'. " + text) //nolint:staticcheck // upstream's text
+		return errors.New("Wrong value inside of policy's metadata for 'executionMode'. " + text)
 	}
 	switch {
 	case mode == artifact.WASI:
@@ -147,7 +147,7 @@ func protocolVersion(ctx context.Context, module []byte, mode artifact.Execution
 func askProtocol(ctx context.Context, module []byte) (answer artifact.ProtocolVersion, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("Error while detecting Kubewarden protocol version: %w", err) //nolint:staticcheck // upstream's text
+			err = fmt.Errorf("Error while detecting Kubewarden protocol version: %w", err)
 		}
 	}()
 	compiler, err := runtime.NewCompiler(runtime.Options{})

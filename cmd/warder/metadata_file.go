@@ -77,7 +77,7 @@ func parseYAML(text []byte) (root *yaml.Node, err error) {
 
 // place says where in the file a mistake in the metadata is.
 func (f *metadataFile) place(err error) error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // what is joined is taken apart here
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var all []error
 		for _, one := range joined.Unwrap() {
 			all = append(all, f.place(one))
