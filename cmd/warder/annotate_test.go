@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/warder-dev/warder/artifact"
 	"github.com/warder-dev/warder/policy"
 	"github.com/warder-dev/warder/sdk/sdktest"
@@ -84,4 +86,19 @@ func FuzzMetadataFile(f *testing.F) {
 		}
 		_ = describe(&meta)
 	})
+}
+
+func TestMetadataInJSONMeanWhatJSONSays(t *testing.T) {
+	const text = "{\n\t\"rules\": [], \"mutating\": false,\n\t\"annotations\": {\"a\": \"x\\/y \\ud83d\\ude00 \\ud83d \\u0022\\\\/\", \"b\\t\": \"\\u00e9\"}}"
+	_, m, err := parseMetadataFile("m.json", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{"a": "x/y 😀 \ufffd \"\\/", "b\t": "é"}, m.Annotations); diff != "" {
+		t.Errorf("annotations (-want +have):\n%s", diff)
+	}
+	_, _, err = parseMetadataFile("m.json", []byte("{\"rules\": [],\n\t\"mutating\": 1}"))
+	if want := "m.json:2:14: mutating: want true or false, have number"; err == nil || err.Error() != want {
+		t.Errorf("parseMetadataFile = %v, want %s", err, want)
+	}
 }

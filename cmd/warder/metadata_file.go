@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,10 +37,7 @@ const (
 func parseMetadataFile(name string, text []byte) (*metadataFile, artifact.Metadata, error) {
 	f := &metadataFile{name: name, at: map[string]*yaml.Node{}}
 	var m artifact.Metadata
-	if json.Valid(text) {
-		text = bytes.ReplaceAll(text, []byte("\t"), []byte(" ")) // no space in YAML; in JSON they are nothing else
-	}
-	root, err := parseYAML(text)
+	root, err := parseYAML(jsonAsYAML(text))
 	if err != nil {
 		return nil, m, fmt.Errorf("%s: %w", name, err)
 	}
@@ -55,6 +53,24 @@ func parseMetadataFile(name string, text []byte) (*metadataFile, artifact.Metada
 		return nil, m, f.place(err)
 	}
 	return f, m, nil
+}
+
+// jsonAsYAML returns JSON in the spelling that the parser of YAML knows, other
+// text as it is: tabs are no space there, and there are no escapes of slashes
+// and surrogates. Lines stay.
+func jsonAsYAML(text []byte) []byte {
+	if !json.Valid(text) {
+		return text
+	}
+	text = bytes.ReplaceAll(text, []byte("\t"), []byte(" ")) // in a string they would be escaped
+	escapes := regexp.MustCompile(`(\\u[dD][89abAB]..)?\\u[dD][89a-fA-F]..|\\.`)
+	return escapes.ReplaceAllFunc(text, func(escape []byte) []byte {
+		var char string
+		if escape[1] != '/' && escape[1] != 'u' || json.Unmarshal([]byte(`"`+string(escape)+`"`), &char) != nil {
+			return escape
+		}
+		return []byte(char)
+	})
 }
 
 // parseYAML returns the root of a YAML document. The parser is not ours: that
