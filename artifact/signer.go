@@ -7,6 +7,8 @@ package artifact
 type Signer struct {
 	// PublicKey is a key in PEM (SPKI): ECDSA, RSA or Ed25519.
 	PublicKey string
+	// Owner says whose key PublicKey is, to people.
+	Owner string
 	// Identity is a keyless signer.
 	Identity *Identity
 	// Prefix is a keyless signer whose subject starts with a URL.
