@@ -184,7 +184,7 @@ func (s *signedImage) bundles(yield func(*evidence, error) bool) {
 	}
 	n := 0
 	for _, referrer := range list.Manifests {
-		if !strings.HasPrefix(referrer.ArtifactType, bundleType) {
+		if !mayBeBundle(referrer.ArtifactType) {
 			continue
 		}
 		if n++; n > maxSignatures {
@@ -198,6 +198,13 @@ func (s *signedImage) bundles(yield func(*evidence, error) bool) {
 	}
 }
 
+// mayBeBundle reports whether a list of referrers does not rule out that one is
+// a bundle: registries that know less say the type of the configuration, which
+// is empty.
+func mayBeBundle(artifactType string) bool {
+	return strings.HasPrefix(artifactType, bundleType) || artifactType == "" || artifactType == "application/vnd.oci.empty.v1+json"
+}
+
 // bundle reads the bundle of a referrer; nil is one that is no signature and
 // says so.
 func (s *signedImage) bundle(referrer v1.Descriptor) (*evidence, error) {
@@ -206,12 +213,16 @@ func (s *signedImage) bundle(referrer v1.Descriptor) (*evidence, error) {
 	if err != nil {
 		return e, err
 	}
-	var image v1.Manifest
+	var image struct {
+		v1.Manifest
+		ArtifactType string `json:"artifactType"`
+	}
 	if err := json.Unmarshal(manifest.raw, &image); err != nil {
 		return e, fmt.Errorf("its manifest: %w", err)
 	}
-	if predicate := image.Annotations[predicateAnnotation]; predicate != "" && predicate != signPredicate {
-		return nil, nil // an attestation: a list of components, a scan
+	predicate := image.Annotations[predicateAnnotation]
+	if !strings.HasPrefix(image.ArtifactType, bundleType) || predicate != "" && predicate != signPredicate {
+		return nil, nil // something else, or an attestation: a list of components, a scan
 	}
 	if len(image.Layers) != 1 || !strings.HasPrefix(string(image.Layers[0].MediaType), bundleType) {
 		return e, errors.New("its manifest has not one layer that is a Sigstore bundle")
