@@ -45,7 +45,7 @@ type sigstore struct {
 	tsa                *ca.VirtualSigstore
 }
 
-func newSigstore(t *testing.T) *sigstore {
+func newSigstore(t testing.TB) *sigstore {
 	t.Helper()
 	s := &sigstore{rekor: newECDSA(t, elliptic.P256())}
 	var rootKey *ecdsa.PrivateKey
