@@ -62,7 +62,11 @@ func (v *Verifier) resolve(ctx context.Context, image string) (*signedImage, err
 
 // parseImage reads a reference as Docker has them.
 func parseImage(image string) (name.Reference, error) {
-	ref, err := name.ParseReference(strings.TrimPrefix(image, "registry://"))
+	image = strings.TrimPrefix(image, "registry://")
+	ref, err := name.ParseReference(image)
+	if err == nil && strings.Contains(image, "://") {
+		err = fmt.Errorf("%q is not in a registry", image) // the parser takes file: for a host
+	}
 	if err != nil {
 		return nil, &SignerError{Problem: "Verification only works with OCI images: Not a valid oci image: " + err.Error(), Err: err}
 	}

@@ -116,6 +116,7 @@ func TestTexts(t *testing.T) {
 		{"nothing is signed", unsigned.ref, []Signer{mine}, "no signatures found for image: " + unsigned.ref + " ", true},
 		{"no image", r.host + "/nope:1", []Signer{mine}, `image "` + r.host + `/nope:1": GET `, false},
 		{"no reference", "https://example.org/x.wasm", []Signer{mine}, "Verification only works with OCI images: Not a valid oci image: ", false},
+		{"a file", "file:///policy.wasm", []Signer{mine}, `Verification only works with OCI images: Not a valid oci image: "file:///policy.wasm" is not in a registry`, true},
 		{"nobody", signed.ref, nil, "Image verification failed: no signatures to verify", true},
 		{"empty signer", signed.ref, []Signer{{}}, "Must provide at least one pub key", true},
 		{"blank key", signed.ref, []Signer{{PublicKey: " \n"}}, "Must provide at least one pub key", true},

@@ -72,7 +72,9 @@ Run the policy server:              warder serve --policies policies.yml`,
 	root.SetVersionTemplate("warder {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newServe(), newAnnotate(), newInspect(), newDemo(), newVersion())
+	root.AddCommand(newServe(), newDemo(), newVersion())
+	root.AddCommand(newAnnotate(), newInspect())
+	root.AddCommand(newVerify(), newSign(), newKeygen(), newScaffold())
 	return root
 }
 
