@@ -160,7 +160,7 @@ func verify1(t testing.TB, trust *TrustRoot, image string, signers ...Signer) (s
 }
 
 // wantVerified fails the test unless the image is verified.
-func wantVerified(t testing.TB, trust *TrustRoot, p pushed, signers ...Signer) {
+func (p pushed) wantVerified(t testing.TB, trust *TrustRoot, signers ...Signer) {
 	t.Helper()
 	digest, err := verify1(t, trust, p.ref, signers...)
 	if err != nil {
@@ -172,7 +172,7 @@ func wantVerified(t testing.TB, trust *TrustRoot, p pushed, signers ...Signer) {
 }
 
 // wantRefused fails the test unless the image is refused for the reason.
-func wantRefused(t testing.TB, trust *TrustRoot, p pushed, reason string, signers ...Signer) {
+func (p pushed) wantRefused(t testing.TB, trust *TrustRoot, reason string, signers ...Signer) {
 	t.Helper()
 	digest, err := verify1(t, trust, p.ref, signers...)
 	if err == nil || digest != "" {

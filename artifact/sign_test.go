@@ -23,8 +23,8 @@ func TestSign(t *testing.T) {
 			if err != nil || digest != image.digest.String() {
 				t.Fatalf("Sign = %q, %v", digest, err)
 			}
-			wantVerified(t, nil, image, Signer{PublicKey: publicPEM(t, key), Annotations: map[string]string{"env": "prod"}})
-			wantRefused(t, nil, image, `its annotation "env"`, Signer{PublicKey: publicPEM(t, key), Annotations: map[string]string{"env": "dev"}})
+			image.wantVerified(t, nil, Signer{PublicKey: publicPEM(t, key), Annotations: map[string]string{"env": "prod"}})
+			image.wantRefused(t, nil, `its annotation "env"`, Signer{PublicKey: publicPEM(t, key), Annotations: map[string]string{"env": "dev"}})
 		})
 	}
 }
@@ -48,7 +48,7 @@ func TestSignKeepsOthersSignatures(t *testing.T) {
 		return len(must(must(remote.Image(image.sigTag()))(t).Layers())(t))
 	}
 	signAll()
-	wantVerified(t, s.trustRoot(t), image, Signer{PublicKey: publicPEM(t, alice)}, Signer{PublicKey: publicPEM(t, bob)}, Signer{Identity: &Identity{someIssuer, someSubject}})
+	image.wantVerified(t, s.trustRoot(t), Signer{PublicKey: publicPEM(t, alice)}, Signer{PublicKey: publicPEM(t, bob)}, Signer{Identity: &Identity{someIssuer, someSubject}})
 	if n := layers(); n != 3 {
 		t.Errorf("%d signatures, want 3", n)
 	}

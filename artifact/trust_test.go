@@ -130,17 +130,17 @@ func TestFetchTrustRoot(t *testing.T) {
 	keyed, keyless := Signer{PublicKey: publicPEM(t, key)}, Signer{Identity: &Identity{someIssuer, someSubject}}
 
 	trust := FetchTrustRoot(TUFOptions{Mirror: repository.url, Root: []byte(repository.root), CacheDir: t.TempDir()})
-	wantVerified(t, trust, image, keyed)
+	image.wantVerified(t, trust, keyed)
 	if n := repository.requests.Load(); n != 0 {
 		t.Errorf("%d requests to the mirror for a key", n)
 	}
-	wantVerified(t, trust, image, keyed, keyless)
+	image.wantVerified(t, trust, keyed, keyless)
 	fetched := repository.requests.Load()
 	if fetched == 0 {
 		t.Error("no request to the mirror for an identity")
 	}
 	repository.down.Store(true)
-	wantVerified(t, trust, image, keyless)
+	image.wantVerified(t, trust, keyless)
 	if n := repository.requests.Load(); n != fetched {
 		t.Errorf("%d requests more for the second identity", n-fetched)
 	}
@@ -172,8 +172,8 @@ func TestFetchTrustRootFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			trust := FetchTrustRoot(TUFOptions{Mirror: tt.mirror, Root: []byte(tt.root)})
-			wantRefused(t, trust, image, tt.want, keyless)
-			wantVerified(t, trust, image, Signer{PublicKey: publicPEM(t, key)})
+			image.wantRefused(t, trust, tt.want, keyless)
+			image.wantVerified(t, trust, Signer{PublicKey: publicPEM(t, key)})
 		})
 	}
 }
@@ -247,9 +247,9 @@ func TestCertificateLog(t *testing.T) {
 			body := hashedRekord(t, l.payload, l.signature(t), certPEM(cert))
 			image.attach(t, l.with(certificateAnnotation, string(certPEM(cert))).with(rekorAnnotation, s.rekorBundle(t, body, time.Now())))
 			if tt.want == "" {
-				wantVerified(t, trust, image, signer)
+				image.wantVerified(t, trust, signer)
 			} else {
-				wantRefused(t, trust, image, tt.want, signer)
+				image.wantRefused(t, trust, tt.want, signer)
 			}
 		})
 	}

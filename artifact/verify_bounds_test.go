@@ -93,7 +93,7 @@ func TestHostileRegistry(t *testing.T) {
 			image := r.push(t, "app")
 			l := image.keyLayer(t, key, nil)
 			image.attach(t, l)
-			wantVerified(t, nil, image, signer)
+			image.wantVerified(t, nil, signer)
 			r.intercept = tt.lie(image, l)
 			reach := func(context.Context, name.Reference) ([]remote.Option, error) {
 				return []remote.Option{remote.WithRetryStatusCodes(), remote.WithTransport(http.DefaultTransport)}, nil
@@ -122,7 +122,7 @@ func TestHostileRegistry(t *testing.T) {
 		image := r.push(t, "app")
 		image.attach(t, image.keyLayer(t, key, nil))
 		again := r.push(t, "app") // the tag moves
-		wantRefused(t, nil, again, "no signatures found for image", signer)
+		again.wantRefused(t, nil, "no signatures found for image", signer)
 		digest, err := verify1(t, nil, r.host+"/app:1.0@"+image.digest.String(), signer)
 		if err != nil || digest != image.digest.String() {
 			t.Errorf("Verify by digest = %q, %v", digest, err)
@@ -141,7 +141,7 @@ func TestSignaturesAreReadWhenNeeded(t *testing.T) {
 	}
 	image.attach(t, layers...)
 	before := r.requests.Load()
-	wantVerified(t, nil, image, Signer{PublicKey: publicPEM(t, key)})
+	image.wantVerified(t, nil, Signer{PublicKey: publicPEM(t, key)})
 	if n := r.requests.Load() - before; n > 8 { // a ping, and one for manifest, signatures and payload each
 		t.Errorf("%d requests to verify the first of %d signatures", n, len(layers))
 	}

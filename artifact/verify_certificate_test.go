@@ -78,19 +78,19 @@ func TestCertificate(t *testing.T) {
 			image := r.push(t, "app")
 			image.attach(t, tt.make(image))
 			if tt.want == "" {
-				wantVerified(t, trust, image, tt.signer)
+				image.wantVerified(t, trust, tt.signer)
 			} else {
-				wantRefused(t, trust, image, tt.want, tt.signer)
+				image.wantRefused(t, trust, tt.want, tt.signer)
 			}
 		})
 	}
 	t.Run("without a trust root", func(t *testing.T) {
 		image := r.push(t, "app")
 		image.attach(t, logged(s, certPEM(cert), now)(image))
-		wantVerified(t, nil, image, with(cert, chain, false))
-		wantRefused(t, nil, image, "there is no Sigstore trust root", with(cert, chain, true))
+		image.wantVerified(t, nil, with(cert, chain, false))
+		image.wantRefused(t, nil, "there is no Sigstore trust root", with(cert, chain, true))
 		image.attach(t, logged(s, certPEM(expired), now.Add(-45*time.Minute))(image))
-		wantRefused(t, nil, image, "the certificate has expired at", of(expired)) // nobody vouches for the time
+		image.wantRefused(t, nil, "the certificate has expired at", of(expired)) // nobody vouches for the time
 	})
 	t.Run("in a bundle", func(t *testing.T) {
 		image := r.push(t, "bundled")
@@ -105,9 +105,9 @@ func TestCertificate(t *testing.T) {
 		}))
 		signer := with(cert, chain, true)
 		signer.Annotations = map[string]string{"env": "prod"}
-		wantVerified(t, trust, image, signer)
+		image.wantVerified(t, trust, signer)
 		signer.Annotations = map[string]string{"env": "dev"}
-		wantRefused(t, trust, image, `its annotation "env"`, signer)
+		image.wantRefused(t, trust, `its annotation "env"`, signer)
 		_, err := verify1(t, trust, image.ref, signer)
 		if want := "kind: certificate\ncertificate: |"; !strings.Contains(err.Error(), want) {
 			t.Errorf("Verify: %v\nwant %q", err, want)

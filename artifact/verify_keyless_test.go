@@ -97,9 +97,9 @@ func TestIdentities(t *testing.T) {
 			bundled.refer(t, bundleJSON(t, s.keylessBundle(t, statement(t, bundled.digest.Hex, signPredicate, nil), tt.leaf)))
 			for _, image := range []pushed{simple, bundled} {
 				if tt.want == "" {
-					wantVerified(t, trust, image, tt.signer)
+					image.wantVerified(t, trust, tt.signer)
 				} else {
-					wantRefused(t, trust, image, tt.want, tt.signer)
+					image.wantRefused(t, trust, tt.want, tt.signer)
 				}
 			}
 		})
@@ -252,24 +252,24 @@ func TestSimpleSigningIsVerified(t *testing.T) {
 			image := r.push(t, "app")
 			image.attach(t, tt.make(image))
 			if tt.want == "" {
-				wantVerified(t, trust, image, signer)
+				image.wantVerified(t, trust, signer)
 				return
 			}
-			wantRefused(t, trust, image, tt.want, signer)
+			image.wantRefused(t, trust, tt.want, signer)
 			image.attach(t, tt.make(image), good(image)) // a bad one does not spoil a good one
-			wantVerified(t, trust, image, signer)
+			image.wantVerified(t, trust, signer)
 		})
 	}
 	t.Run("signature of another image", func(t *testing.T) {
 		signedImage, image := r.push(t, "app"), r.push(t, "app")
 		image.attach(t, good(signedImage))
-		wantRefused(t, trust, image, "its payload is about the image", signer)
+		image.wantRefused(t, trust, "its payload is about the image", signer)
 	})
 	t.Run("no trust root", func(t *testing.T) {
 		image := r.push(t, "app")
 		image.attach(t, good(image))
-		wantRefused(t, nil, image, "there is no Sigstore trust root", signer)
-		wantVerified(t, nil, image, Signer{PublicKey: publicPEM(t, key)})
+		image.wantRefused(t, nil, "there is no Sigstore trust root", signer)
+		image.wantVerified(t, nil, Signer{PublicKey: publicPEM(t, key)})
 	})
 }
 
@@ -389,22 +389,22 @@ func TestBundleIsVerified(t *testing.T) {
 			image := r.push(t, "app")
 			image.refer(t, bundleJSON(t, tt.make(image)))
 			if tt.want == "" {
-				wantVerified(t, trust, image, signer)
+				image.wantVerified(t, trust, signer)
 				return
 			}
-			wantRefused(t, trust, image, tt.want, signer)
+			image.wantRefused(t, trust, tt.want, signer)
 			image.refer(t, bundleJSON(t, good(image)))
-			wantVerified(t, trust, image, signer)
+			image.wantVerified(t, trust, signer)
 		})
 	}
 	t.Run("bundle of another image", func(t *testing.T) {
 		signedImage, image := r.push(t, "app"), r.push(t, "app")
 		image.refer(t, bundleJSON(t, good(signedImage)))
-		wantRefused(t, trust, image, "does not match any digest in statement", signer)
+		image.wantRefused(t, trust, "does not match any digest in statement", signer)
 	})
 	t.Run("no bundle", func(t *testing.T) {
 		image := r.push(t, "app")
 		image.refer(t, []byte("x"))
-		wantRefused(t, trust, image, "it is no Sigstore bundle", signer)
+		image.wantRefused(t, trust, "it is no Sigstore bundle", signer)
 	})
 }

@@ -29,21 +29,21 @@ func TestKeys(t *testing.T) {
 		t.Run(name+" simple signing", func(t *testing.T) {
 			image := r.push(t, "simple/"+strings.ToLower(name))
 			image.attach(t, image.keyLayer(t, key, nil))
-			wantVerified(t, nil, image, mine)
-			wantRefused(t, nil, image, "the key has not made it", Signer{PublicKey: other})
-			wantRefused(t, nil, image, "missing signatures", mine, Signer{PublicKey: other})
+			image.wantVerified(t, nil, mine)
+			image.wantRefused(t, nil, "the key has not made it", Signer{PublicKey: other})
+			image.wantRefused(t, nil, "missing signatures", mine, Signer{PublicKey: other})
 		})
 		t.Run(name+" bundle of a statement", func(t *testing.T) {
 			image := r.push(t, "statement/"+strings.ToLower(name))
 			image.refer(t, bundleJSON(t, keyBundle(envelope(t, key, statement(t, image.digest.Hex, signPredicate, nil)))))
-			wantVerified(t, nil, image, mine)
-			wantRefused(t, nil, image, "the key has not made it", Signer{PublicKey: other})
+			image.wantVerified(t, nil, mine)
+			image.wantRefused(t, nil, "the key has not made it", Signer{PublicKey: other})
 		})
 		t.Run(name+" bundle of a message", func(t *testing.T) {
 			image := r.push(t, "message/"+strings.ToLower(name))
 			image.refer(t, bundleJSON(t, keyBundle(messageSignature(image.manifest, sign(t, key, image.manifest), hashOf(key.Public())))))
-			wantVerified(t, nil, image, mine)
-			wantRefused(t, nil, image, "the key has not made it", Signer{PublicKey: other})
+			image.wantVerified(t, nil, mine)
+			image.wantRefused(t, nil, "the key has not made it", Signer{PublicKey: other})
 		})
 	}
 }
@@ -56,7 +56,7 @@ func TestOlderHash(t *testing.T) {
 	signer := must(signature.LoadSigner(key, crypto.SHA256))(t)
 	sig := must(signer.SignMessage(strings.NewReader(string(l.payload))))(t)
 	image.attach(t, l.with(signatureAnnotation, base64.StdEncoding.EncodeToString(sig)))
-	wantVerified(t, nil, image, Signer{PublicKey: publicPEM(t, key)})
+	image.wantVerified(t, nil, Signer{PublicKey: publicPEM(t, key)})
 }
 
 // TestReferrersTag verifies a bundle in a registry without the referrers API:
@@ -65,7 +65,7 @@ func TestReferrersTag(t *testing.T) {
 	key := newECDSA(t, elliptic.P256())
 	image := newSigningRegistry(t).push(t, "app")
 	image.refer(t, bundleJSON(t, keyBundle(envelope(t, key, statement(t, image.digest.Hex, signPredicate, nil)))))
-	wantVerified(t, nil, image, Signer{PublicKey: publicPEM(t, key)})
+	image.wantVerified(t, nil, Signer{PublicKey: publicPEM(t, key)})
 }
 
 func TestAnnotations(t *testing.T) {
@@ -85,20 +85,20 @@ func TestAnnotations(t *testing.T) {
 	bundled.refer(t, bundleJSON(t, keyBundle(envelope(t, key, statement(t, bundled.digest.Hex, signPredicate, optional)))))
 	for name, image := range map[string]pushed{"simple signing": simple, "bundle": bundled} {
 		t.Run(name, func(t *testing.T) {
-			wantVerified(t, nil, image, signer(nil))
-			wantVerified(t, nil, image, signer(map[string]string{"env": "prod"}))
-			wantVerified(t, nil, image, signer(map[string]string{"env": "prod", "n": "42", "yes": "true"}))
-			wantVerified(t, nil, image, signer(map[string]string{"env": "prod"}), signer(map[string]string{"team": "web"}))
-			wantRefused(t, nil, image, `its annotation "env" is "prod", not "dev"`, signer(map[string]string{"env": "dev"}))
-			wantRefused(t, nil, image, `its payload has no annotation "env"`, signer(map[string]string{"env": "prod", "team": "web"})) // in two signatures
-			wantRefused(t, nil, image, `its annotation "null" is null`, signer(map[string]string{"null": ""}))
-			wantRefused(t, nil, image, `its annotation "list" is ["prod"]`, signer(map[string]string{"list": "prod"}))
-			wantRefused(t, nil, image, `has no annotation "other"`, signer(map[string]string{"other": "x"})) // somebody else's
+			image.wantVerified(t, nil, signer(nil))
+			image.wantVerified(t, nil, signer(map[string]string{"env": "prod"}))
+			image.wantVerified(t, nil, signer(map[string]string{"env": "prod", "n": "42", "yes": "true"}))
+			image.wantVerified(t, nil, signer(map[string]string{"env": "prod"}), signer(map[string]string{"team": "web"}))
+			image.wantRefused(t, nil, `its annotation "env" is "prod", not "dev"`, signer(map[string]string{"env": "dev"}))
+			image.wantRefused(t, nil, `its payload has no annotation "env"`, signer(map[string]string{"env": "prod", "team": "web"})) // in two signatures
+			image.wantRefused(t, nil, `its annotation "null" is null`, signer(map[string]string{"null": ""}))
+			image.wantRefused(t, nil, `its annotation "list" is ["prod"]`, signer(map[string]string{"list": "prod"}))
+			image.wantRefused(t, nil, `has no annotation "other"`, signer(map[string]string{"other": "x"})) // somebody else's
 		})
 	}
 	message := r.push(t, "message")
 	message.refer(t, bundleJSON(t, keyBundle(messageSignature(message.manifest, sign(t, key, message.manifest), crypto.SHA256))))
-	wantRefused(t, nil, message, `has no annotation "env"`, signer(map[string]string{"env": "prod"}))
+	message.wantRefused(t, nil, `has no annotation "env"`, signer(map[string]string{"env": "prod"}))
 }
 
 func TestTexts(t *testing.T) {
