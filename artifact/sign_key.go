@@ -44,7 +44,7 @@ func ParsePublicKey(text []byte) (crypto.PublicKey, error) {
 	case block == nil:
 		return nil, errors.New("it is not PEM")
 	case block.Type != "PUBLIC KEY":
-		return nil, fmt.Errorf("it is the PEM of a %s; want a PUBLIC KEY", block.Type)
+		return nil, fmt.Errorf("its PEM says %s; want PUBLIC KEY", block.Type)
 	case len(bytes.TrimSpace(rest)) > 0:
 		return nil, errors.New("something follows the key")
 	}
@@ -80,7 +80,7 @@ func ParsePrivateKey(text, password []byte) (crypto.Signer, error) {
 		}
 		ask = cryptoutils.StaticPasswordFunc(password)
 	default:
-		return nil, fmt.Errorf("it is the PEM of a %s; want a PRIVATE KEY, or one that cosign has encrypted", block.Type)
+		return nil, fmt.Errorf("its PEM says %s; want PRIVATE KEY, or a key that cosign has encrypted", block.Type)
 	}
 	key, err := cryptoutils.UnmarshalPEMToPrivateKey(text, ask)
 	if err != nil {

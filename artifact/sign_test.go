@@ -107,7 +107,7 @@ func TestPrivateKeyFormats(t *testing.T) {
 		{"SEC 1", block("EC PRIVATE KEY", must(x509.MarshalECPrivateKey(ec))(t)), ""},
 		{"PKCS#1", block("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsaKey)), ""},
 		{"nothing", "", "it is not PEM"},
-		{"a public key", publicPEM(t, ec), "it is the PEM of a PUBLIC KEY; want a PRIVATE KEY"},
+		{"a public key", publicPEM(t, ec), "its PEM says PUBLIC KEY; want PRIVATE KEY"},
 		{"broken", block("PRIVATE KEY", []byte("x")), "asn1"},
 		{"small", block("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(newRSA(t, 1024))), "an RSA key of 1024 bits"},
 		{"large", strings.Repeat("x", maxKeyBytes+1), "a key has at most"},

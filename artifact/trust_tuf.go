@@ -103,16 +103,20 @@ func (t *tufRoot) refresh() {
 		return // somebody else was quicker
 	}
 	material, err := t.fetch()
+	log := t.options.Log.With("mirror", t.options.Mirror)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err != nil {
+	switch {
+	case err == nil:
+		t.material, t.err, t.next = material, nil, t.now().Add(refreshAfter)
+		log.Info("sigstore trust root fetched", "content", describeRoot(material))
+	case t.material != nil:
+		t.next = t.now().Add(retryAfter)
+		log.Warn("sigstore trust root not fetched again: the older one stays in use", "error", err)
+	default:
 		t.err, t.next = err, t.now().Add(retryAfter)
-		t.options.Log.Warn("Cannot create Sigstore trust root, verification relying on Rekor and Fulcio will fail",
-			"mirror", t.options.Mirror, "error", err, "older_one_in_use", t.material != nil)
-		return
+		log.Warn("Cannot create Sigstore trust root, verification relying on Rekor and Fulcio will fail", "error", err)
 	}
-	t.material, t.err, t.next = material, nil, t.now().Add(refreshAfter)
-	t.options.Log.Info("sigstore trust root fetched", "mirror", t.options.Mirror, "content", describeRoot(material))
 }
 
 func (t *tufRoot) fetch() (material root.TrustedMaterial, err error) {

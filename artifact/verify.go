@@ -3,8 +3,11 @@ package artifact
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -18,7 +21,10 @@ type Reach func(ctx context.Context, ref name.Reference) ([]remote.Option, error
 // reachDefault uses the credentials of the Docker configuration and the
 // certificates of the system.
 func reachDefault(context.Context, name.Reference) ([]remote.Option, error) {
-	return []remote.Option{remote.WithAuthFromKeychain(authn.DefaultKeychain)}, nil
+	return []remote.Option{
+		remote.WithAuthFromKeychain(authn.DefaultKeychain),
+		remote.WithTransport(boundedManifests{remote.DefaultTransport}),
+	}, nil
 }
 
 // options returns those of the registry of ref, bound to ctx.
@@ -31,6 +37,35 @@ func (r Reach) options(ctx context.Context, ref name.Reference) ([]remote.Option
 		return nil, err
 	}
 	return append(opts, remote.WithContext(ctx)), nil
+}
+
+// boundedManifests is a transport for registries, whose manifests and lists of
+// referrers end with an error where they are too large: the library reads as
+// many as 100 MiB of each, and who reads them is a server.
+type boundedManifests struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (b boundedManifests) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := b.RoundTripper.RoundTrip(req)
+	if err == nil && !strings.Contains(req.URL.Path, "/blobs/") {
+		resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxManifestBytes}
+	}
+	return resp, err
+}
+
+// boundedBody is a body that must end before nothing is left.
+type boundedBody struct {
+	io.ReadCloser
+	left int
+}
+
+// Read implements io.Reader.
+func (b *boundedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= n; b.left < 0 {
+		return 0, fmt.Errorf("the registry sends more than %d bytes", maxManifestBytes)
+	}
+	return n, err
 }
 
 // VerifierOptions are what a Verifier needs. The zero value verifies keys and
@@ -198,7 +233,7 @@ func (v *Verifier) search(ctx context.Context, image string, constraints []*cons
 // judgeAll notes which constraints the signature satisfies.
 func (v *Verifier) judgeAll(ctx context.Context, constraints []*constraint, e *evidence, f *found) {
 	for i, c := range constraints {
-		if f.satisfied[i] || c.unusable != nil {
+		if f.satisfied[i] || c.unusable != nil || ctx.Err() != nil {
 			continue
 		}
 		if err := v.judge(ctx, c, e); err != nil {
@@ -209,8 +244,11 @@ func (v *Verifier) judgeAll(ctx context.Context, constraints []*constraint, e *e
 	}
 }
 
+// reject notes why a signature does not count, once: constraints fail for the
+// same reason more often than not.
 func (f *found) reject(signature string, reason error) {
-	if len(f.rejected) < maxRejections {
+	same := func(r Rejection) bool { return r.Signature == signature && r.Reason.Error() == reason.Error() }
+	if len(f.rejected) < maxRejections && !slices.ContainsFunc(f.rejected, same) {
 		f.rejected = append(f.rejected, Rejection{signature, reason})
 	}
 }

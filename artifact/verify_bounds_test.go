@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -128,6 +129,61 @@ func TestHostileRegistry(t *testing.T) {
 			t.Errorf("Verify by digest = %q, %v", digest, err)
 		}
 	})
+}
+
+// counter counts what is written.
+type counter struct{ n *atomic.Int64 }
+
+func (c counter) Write(p []byte) (int, error) { c.n.Add(int64(len(p))); return len(p), nil }
+
+// TestEndlessManifests reads as much of a manifest as there may be, and no more.
+func TestEndlessManifests(t *testing.T) {
+	key := newECDSA(t, elliptic.P256())
+	for path, want := range map[string]string{
+		"/manifests/1.0": "image ", ".sig": "failed to get image trusted layers: tag ", "/referrers/": "missing signatures",
+	} {
+		t.Run(path, func(t *testing.T) {
+			r := newSigningRegistry(t)
+			image := r.push(t, "app")
+			image.attach(t, image.keyLayer(t, newECDSA(t, elliptic.P256()), nil))
+			var sent atomic.Int64
+			r.intercept = func(w http.ResponseWriter, req *http.Request) bool {
+				if !strings.Contains(req.URL.Path, path) {
+					return false
+				}
+				w.Header().Set("Content-Type", "application/vnd.oci.image.index.v1+json")
+				_, _ = io.Copy(io.MultiWriter(w, counter{&sent}), io.LimitReader(zeros{}, 1<<30))
+				return true
+			}
+			_, err := verify1(t, nil, image.ref, Signer{PublicKey: publicPEM(t, key)})
+			if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "the registry sends more than 4194304 bytes") {
+				t.Errorf("Verify: %v\nwant %q", err, want)
+			}
+			if n := sent.Load(); n > 32<<20 { // what is on its way when the connection is cut
+				t.Errorf("%d bytes were sent", n)
+			}
+		})
+	}
+}
+
+// TestRegistryWithoutReferrers verifies in a registry that knows nothing of
+// referrers and says so in its own way.
+func TestRegistryWithoutReferrers(t *testing.T) {
+	key := newECDSA(t, elliptic.P256())
+	for _, code := range []int{400, 404, 405, 406, 501} {
+		r := newSigningRegistry(t)
+		image := r.push(t, "app")
+		r.intercept = func(w http.ResponseWriter, req *http.Request) bool {
+			if strings.Contains(req.URL.Path, "/referrers/") {
+				w.WriteHeader(code)
+				return true
+			}
+			return false
+		}
+		image.wantRefused(t, nil, "no signatures found for image: "+image.ref+" ", Signer{PublicKey: publicPEM(t, key)})
+		image.attach(t, image.keyLayer(t, key, nil))
+		image.wantVerified(t, nil, Signer{PublicKey: publicPEM(t, key)})
+	}
 }
 
 // TestSignaturesAreReadWhenNeeded counts what is asked of the registry.

@@ -150,6 +150,9 @@ func (p *configParser) anyOf(n *yaml.Node, hasAllOf bool) *AnyOf {
 		return nil
 	}
 	some.Signers = p.signers(list, "anyOf.signatures")
+	if len(p.errs) == 0 {
+		p.twice(list, some.Signers)
+	}
 	switch {
 	case !ok || list.Kind != yaml.SequenceNode:
 		return some // there is a mistake already
@@ -161,6 +164,20 @@ func (p *configParser) anyOf(n *yaml.Node, hasAllOf bool) *AnyOf {
 		p.fail(cmp.Or(minimum, list), "anyOf.minimumMatches", fmt.Sprintf("%d of %d signatures are wanted, which nothing can satisfy", some.MinimumMatches, len(some.Signers)))
 	}
 	return some
+}
+
+// twice reports a signer that anyOf has twice: one signature would count as two.
+func (p *configParser) twice(list *yaml.Node, signers []Signer) {
+	seen := map[string]int{}
+	for i, s := range signers {
+		s.Owner, s.PublicKey = "", strings.TrimSpace(s.PublicKey) // the owner is a label
+		text := s.yaml()
+		if first, ok := seen[text]; ok {
+			p.fail(list.Content[i], fmt.Sprintf("anyOf.signatures[%d]", i), fmt.Sprintf("is the same as anyOf.signatures[%d]: one signature would count twice", first))
+			continue
+		}
+		seen[text] = i
+	}
 }
 
 func (p *configParser) signers(n *yaml.Node, path string) (list []Signer) {

@@ -115,6 +115,7 @@ func TestVerificationConfigMistakes(t *testing.T) {
 		{"anyOf of nothing", "apiVersion: v1\nanyOf: {minimumMatches: 1}\n", "anyOf.signatures: is missing"},
 		{"anyOf of nobody", "apiVersion: v1\nanyOf: {signatures: []}\n", "anyOf.minimumMatches: 1 of 0 signatures are wanted, which nothing can satisfy"},
 		{"more than there are", "apiVersion: v1\nanyOf: {minimumMatches: 2, signatures: [{kind: githubAction, owner: acme}]}\n", "v.yml:2:25: anyOf.minimumMatches: 2 of 1 signatures are wanted"},
+		{"one of them twice", "apiVersion: v1\nanyOf: {signatures: [{kind: pubKey, key: x, owner: a}, {kind: pubKey, key: x, owner: b}]}\n", "v.yml:2:56: anyOf.signatures[1]: is the same as anyOf.signatures[0]: one signature would count twice"},
 		{"none of them", "apiVersion: v1\nanyOf: {minimumMatches: 0, signatures: [{kind: githubAction, owner: acme}]}\n", "anyOf.minimumMatches: 0 of the signatures are wanted, and there is no allOf: nothing would be verified"},
 		{"too many", "apiVersion: v1\nanyOf: {minimumMatches: 256, signatures: [{kind: githubAction, owner: acme}]}\n", "anyOf.minimumMatches: want an integer from 0 to 255, have 256"},
 		{"negative", "apiVersion: v1\nanyOf: {minimumMatches: -1, signatures: [{kind: githubAction, owner: acme}]}\n", "anyOf.minimumMatches: want an integer from 0 to 255, have -1"},

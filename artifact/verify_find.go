@@ -11,6 +11,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -176,7 +177,7 @@ func (s *signedImage) bundles(yield func(*evidence, error) bool) {
 	failed := func(err error) { yield(&evidence{source: "referrers of " + s.digest.String()}, err) }
 	index, err := remote.Referrers(s.ref.Context().Digest(s.digest.String()), s.options...)
 	if err != nil {
-		if !isNotFound(err) {
+		if !hasStatus(err, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented) {
 			failed(err)
 		}
 		return
@@ -267,7 +268,10 @@ func (s *signedImage) blob(desc v1.Descriptor, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-func isNotFound(err error) bool {
+func isNotFound(err error) bool { return hasStatus(err, http.StatusNotFound) }
+
+// hasStatus reports whether a registry has answered with one of the codes.
+func hasStatus(err error, codes ...int) bool {
 	var failure *transport.Error
-	return errors.As(err, &failure) && failure.StatusCode == http.StatusNotFound
+	return errors.As(err, &failure) && slices.Contains(codes, failure.StatusCode)
 }

@@ -153,7 +153,7 @@ func (v *Verifier) identify(ctx context.Context, e *evidence) (*identity, error)
 	}
 	// Who has signed is compared by us: the prefixes of Kubewarden's are not
 	// among what the library knows.
-	result, err := verifier.Verify(b, verify.NewPolicy(e.artifact(), verify.WithoutIdentitiesUnsafe()))
+	result, err := verifier.Verify(oneHash{b}, verify.NewPolicy(e.artifact(), verify.WithoutIdentitiesUnsafe()))
 	if err != nil {
 		return nil, err
 	}
@@ -162,6 +162,14 @@ func (v *Verifier) identify(ctx context.Context, e *evidence) (*identity, error)
 	}
 	return who, nil
 }
+
+// oneHash is a bundle of no version that the library knows to be old. With an old
+// one it tries signatures of larger curves with SHA-256 too, and tells so to the
+// standard error of the process. Kubewarden's verifier has never taken them.
+type oneHash struct{ *bundle.Bundle }
+
+// Version implements verify.VersionProvider.
+func (oneHash) Version() (string, error) { return "", nil }
 
 // byCertificate verifies the signature with the key of the signer's own
 // certificate. The library has no such case, because the certificate is trusted

@@ -2,6 +2,8 @@ package artifact
 
 import (
 	"crypto"
+	"crypto/elliptic"
+	"crypto/sha512"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
@@ -271,6 +273,25 @@ func TestSimpleSigningIsVerified(t *testing.T) {
 		image.wantRefused(t, nil, "there is no Sigstore trust root", signer)
 		image.wantVerified(t, nil, Signer{PublicKey: publicPEM(t, key)})
 	})
+}
+
+// TestLargerCurve verifies a certificate with a key on P-384, whose signatures
+// and entries are of SHA-384.
+func TestLargerCurve(t *testing.T) {
+	s := newSigstore(t)
+	r := newSigningRegistry(t, registry.WithReferrersSupport(true))
+	signer := Signer{Identity: &Identity{someIssuer, someSubject}}
+	cert, key := s.leaf(t, leafOptions{key: newECDSA(t, elliptic.P384())})
+	image := r.push(t, "app")
+	l := image.keyLayer(t, key, nil)
+	hash := sha512.Sum384(l.payload)
+	body := strings.Replace(string(hashedRekord(t, l.payload, l.signature(t), certPEM(cert))),
+		`"algorithm":"sha256","value":"`+sum(l.payload), `"algorithm":"sha384","value":"`+hex.EncodeToString(hash[:]), 1)
+	image.attach(t, l.with(certificateAnnotation, string(certPEM(cert))).with(rekorAnnotation, s.rekorBundle(t, []byte(body), time.Now())))
+	image.wantVerified(t, s.trustRoot(t), signer)
+	bundled := r.push(t, "bundled")
+	bundled.refer(t, bundleJSON(t, s.keylessBundle(t, statement(t, bundled.digest.Hex, signPredicate, nil), leafOptions{key: key})))
+	bundled.wantVerified(t, s.trustRoot(t), signer)
 }
 
 // TestBundleIsVerified changes one thing after another in a good bundle without
