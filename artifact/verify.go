@@ -15,7 +15,7 @@ import (
 )
 
 // Reach says how the registry of a reference is reached: credentials,
-// transport, certificates.
+// transport, certificates. For Sign it must allow to push.
 type Reach func(ctx context.Context, ref name.Reference) ([]remote.Option, error)
 
 // reachDefault uses the credentials of the Docker configuration and the
@@ -225,7 +225,7 @@ func (v *Verifier) search(ctx context.Context, image string, constraints []*cons
 		return f, nil
 	case f.unread != nil:
 		return nil, &VerifyError{Image: signed.name(), Rejected: f.rejected,
-			Problem: fmt.Sprintf("failed to get image trusted layers: %s: %v", f.unread.Signature, f.unread.Reason)}
+			Problem: fmt.Sprintf("failed to get image trusted layers: %s", f.unread)}
 	}
 	return nil, &VerifyError{Image: signed.name(), Problem: fmt.Sprintf("no signatures found for image: %s ", signed.name())}
 }

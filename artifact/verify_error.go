@@ -41,6 +41,16 @@ type Rejection struct {
 	Reason    error
 }
 
+// String is the reason in few words: a part of it is what a stranger has written.
+func (r Rejection) String() string {
+	const most = 500
+	text := fmt.Sprintf("%s: %v", r.Signature, r.Reason)
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "..."
+	}
+	return text
+}
+
 // maxRejections is how many rejections are reported: more than anybody reads.
 const maxRejections = 20
 
@@ -56,7 +66,7 @@ func (e *VerifyError) Error() string {
 	if len(e.Rejected) > 0 && len(e.Unsatisfied) > 0 {
 		b.WriteString("Why signatures do not count:")
 		for _, r := range e.Rejected {
-			fmt.Fprintf(&b, "\n%s: %v", r.Signature, r.Reason)
+			fmt.Fprintf(&b, "\n%s", r)
 		}
 	}
 	return b.String()

@@ -63,6 +63,7 @@ func TestIdentities(t *testing.T) {
 		{"exact, a URI", github, Signer{Identity: &Identity{githubIssuer, workflow}}, ""},
 		{"exact, other subject", leafOptions{email: "dev@example.org.evil.net"}, exact, `its subject is "dev@example.org.evil.net", not "dev@example.org"`},
 		{"exact, other issuer", leafOptions{issuer: "https://evil.example.org"}, exact, `its issuer is "https://evil.example.org", not`},
+		{"exact, long subject", leafOptions{email: strings.Repeat("x", 2000) + "@example.org"}, exact, strings.Repeat("x", 300)},
 		{"exact, no issuer", leafOptions{issuer: " "}, exact, `its issuer is " ", not`},
 		{"two names", leafOptions{twoNames: true}, exact, "more than one subject alternative name"},
 		{"no name", leafOptions{noName: true}, exact, "it has no subject alternative name"},

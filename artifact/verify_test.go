@@ -8,6 +8,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/sigstore/sigstore/pkg/signature"
@@ -218,5 +219,19 @@ func TestVerifyConfig(t *testing.T) {
 				t.Fatalf("VerifyConfig = %q, %v\nwant %q", digest, err, tt.want)
 			}
 		})
+	}
+}
+
+// TestReasonsAreShort bounds what strangers can make an error say.
+func TestReasonsAreShort(t *testing.T) {
+	r := newSigningRegistry(t)
+	key := newECDSA(t, elliptic.P256())
+	image := r.push(t, "app")
+	for range 3 {
+		image.refer(t, bundleJSON(t, keyBundle(envelope(t, key, statement(t, image.digest.Hex, strings.Repeat("é", 100_000), map[string]any{"x": r.requests.Load()})))))
+	}
+	_, err := verify1(t, nil, image.ref, Signer{PublicKey: publicPEM(t, key)})
+	if err == nil || len(err.Error()) > 4000 || !strings.Contains(err.Error(), "it attests something of the image") || !utf8.ValidString(err.Error()) {
+		t.Errorf("Verify: %v", err)
 	}
 }
