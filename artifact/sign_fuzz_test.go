@@ -3,6 +3,7 @@ package artifact
 import (
 	"context"
 	"crypto/elliptic"
+	"os"
 	"testing"
 )
 
@@ -70,6 +71,7 @@ func FuzzBundle(f *testing.F) {
 	manifest := []byte(`{"schemaVersion":2}`)
 	image := sha256Of(manifest)
 	key := newECDSA(f, elliptic.P256())
+	f.Add(must(os.ReadFile("testdata/sigstore/provenance.sigstore.json"))(f))
 	f.Add(bundleJSON(f, s.keylessBundle(f, statement(f, image.Hex, signPredicate, nil), leafOptions{})))
 	f.Add(bundleJSON(f, keyBundle(messageSignature(manifest, sign(f, key, manifest), hashOf(key.Public())))))
 	f.Fuzz(func(t *testing.T, text []byte) {

@@ -3,70 +3,9 @@ package artifact
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
 	"slices"
-	"strings"
-
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
-
-// Reach says how the registry of a reference is reached: credentials,
-// transport, certificates. For Sign it must allow to push.
-type Reach func(ctx context.Context, ref name.Reference) ([]remote.Option, error)
-
-// reachDefault uses the credentials of the Docker configuration and the
-// certificates of the system.
-func reachDefault(context.Context, name.Reference) ([]remote.Option, error) {
-	return []remote.Option{
-		remote.WithAuthFromKeychain(authn.DefaultKeychain),
-		remote.WithTransport(boundedManifests{remote.DefaultTransport}),
-	}, nil
-}
-
-// options returns those of the registry of ref, bound to ctx.
-func (r Reach) options(ctx context.Context, ref name.Reference) ([]remote.Option, error) {
-	if r == nil {
-		r = reachDefault
-	}
-	opts, err := r(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	return append(opts, remote.WithContext(ctx)), nil
-}
-
-// boundedManifests is a transport for registries, whose manifests and lists of
-// referrers end with an error where they are too large: the library reads as
-// many as 100 MiB of each, and who reads them is a server.
-type boundedManifests struct{ http.RoundTripper }
-
-// RoundTrip implements http.RoundTripper.
-func (b boundedManifests) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := b.RoundTripper.RoundTrip(req)
-	if err == nil && !strings.Contains(req.URL.Path, "/blobs/") {
-		resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxManifestBytes}
-	}
-	return resp, err
-}
-
-// boundedBody is a body that must end before nothing is left.
-type boundedBody struct {
-	io.ReadCloser
-	left int
-}
-
-// Read implements io.Reader.
-func (b *boundedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if b.left -= n; b.left < 0 {
-		return 0, fmt.Errorf("the registry sends more than %d bytes", maxManifestBytes)
-	}
-	return n, err
-}
 
 // VerifierOptions are what a Verifier needs. The zero value verifies keys and
 // certificates, and nothing that needs a trust root.
