@@ -1,0 +1,94 @@
+package artifact
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Push puts a module into a registry as kwctl does, with annotations in its
+// manifest, and returns host/repository@sha256:HEX. The same module with the
+// same annotations has the same digest.
+func (c *Client) Push(ctx context.Context, module []byte, uri string, annotations map[string]string) (string, error) {
+	r, err := ParseReference(uri)
+	if err != nil {
+		return "", err
+	}
+	digest, err := c.push(ctx, module, r, annotations)
+	if err != nil {
+		return "", fmt.Errorf("push %s: %w", r, err)
+	}
+	return r.image.Context().Name() + "@" + digest, nil
+}
+
+func (c *Client) push(ctx context.Context, module []byte, r Reference, annotations map[string]string) (string, error) {
+	tag, ok := r.image.(name.Tag)
+	switch {
+	case r.Scheme != Registry:
+		return "", errors.New("want a registry, as in registry://ghcr.io/acme/policy:v1")
+	case !ok:
+		return "", errors.New("a module is pushed to a tag: its digest is known afterwards")
+	case len(module) > MaxModuleBytes:
+		return "", tooLarge(int64(len(module)))
+	}
+	if err := checkModule(module); err != nil {
+		return "", err
+	}
+	config := []byte("{}")
+	manifest, err := json.Marshal(imageManifest{
+		SchemaVersion: 2,
+		Config:        &descriptor{MediaType: mediaConfig, Digest: digestOf(config), Size: int64(len(config))},
+		Layers:        []descriptor{{MediaType: mediaModule, Digest: digestOf(module), Size: int64(len(module))}},
+		Annotations:   annotations,
+	})
+	if err != nil {
+		return "", err
+	}
+	options, err := c.options(ctx, tag.Context(), transport.PushScope)
+	if err != nil {
+		return "", err
+	}
+	for _, blob := range []struct {
+		data  []byte
+		media types.MediaType
+	}{{config, mediaConfig}, {module, mediaModule}} {
+		if err := remote.WriteLayer(tag.Context(), static.NewLayer(blob.data, blob.media), options...); err != nil {
+			return "", c.failed(tag.Context(), err)
+		}
+	}
+	if err := remote.Put(tag, rawManifest(manifest), options...); err != nil {
+		return "", c.failed(tag.Context(), err)
+	}
+	return digestOf(manifest), nil
+}
+
+// rawManifest is a manifest as go-containerregistry takes it.
+type rawManifest []byte
+
+func (m rawManifest) RawManifest() ([]byte, error)        { return m, nil }
+func (m rawManifest) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
+
+// ManifestAnnotations are the annotations of a policy's metadata as its manifest
+// has them: those of more than one line are left out, and the source is also
+// where other tools look for it.
+func ManifestAnnotations(metadata map[string]string) map[string]string {
+	const source = "org.opencontainers.image.source"
+	out := map[string]string{}
+	for key, value := range metadata {
+		if value = strings.TrimSpace(value); !strings.Contains(value, "\n") {
+			out[key] = value
+		}
+	}
+	if from := out["io.kubewarden.policy.source"]; from != "" && out[source] == "" {
+		out[source] = from
+	}
+	return out
+}
