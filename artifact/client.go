@@ -102,9 +102,9 @@ func NewClient(opts ClientOptions) (*Client, error) {
 	return &Client{hosts: hosts, keys: keys, agent: firstOf(opts.UserAgent, "warder"), sessions: map[string]session{}}, nil
 }
 
-// remote returns the options with which go-containerregistry reads from the
+// Reach returns the options with which go-containerregistry reads from the
 // registry of ref: transport, credentials and context.
-func (c *Client) remote(ctx context.Context, ref name.Reference) ([]remote.Option, error) {
+func (c *Client) Reach(ctx context.Context, ref name.Reference) ([]remote.Option, error) {
 	return c.options(ctx, ref.Context(), transport.PullScope)
 }
 

@@ -14,41 +14,49 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-// maxConfigBytes bounds the configuration of an image that a policy asks for.
-const maxConfigBytes = 8 << 20
+// maxImageConfigBytes bounds the configuration of an image that a policy asks for.
+const maxImageConfigBytes = 8 << 20
 
 // Digest returns the digest of the manifest or index of an image. It is asked
 // for with HEAD, and where that gives none, by reading it.
 func (c *Client) Digest(ctx context.Context, image string) (string, error) {
-	ref, err := parseImage(image)
+	ref, err := imageReference(image)
 	if err != nil {
 		return "", err
 	}
-	options, err := c.remote(ctx, ref)
+	digest, err := c.digest(ctx, ref)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", ref, err)
+	}
+	return digest, nil
+}
+
+func (c *Client) digest(ctx context.Context, ref name.Reference) (string, error) {
+	options, err := c.Reach(ctx, ref)
+	if err != nil {
+		return "", err
 	}
 	head, err := remote.Head(ref, options...)
 	if err == nil {
 		return head.Digest.String(), nil
 	}
-	if ctx.Err() != nil || errors.Is(classify(err), ErrUnavailable) {
-		return "", fmt.Errorf("%s: %w", ref, classify(err))
+	if err := classify(err); ctx.Err() != nil || errors.Is(err, ErrUnavailable) {
+		return "", err
 	}
-	_, digest, err := c.manifest(ctx, ref)
+	_, digest, err := c.manifest(ctx, ref) // which also says why
 	return digest, err
 }
 
 // Manifest returns the manifest or index of an image as JSON, with what
 // Kubewarden gives to policies.
 func (c *Client) Manifest(ctx context.Context, image string) (json.RawMessage, error) {
-	ref, err := parseImage(image)
+	ref, err := imageReference(image)
 	if err != nil {
 		return nil, err
 	}
 	raw, _, err := c.manifest(ctx, ref)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
 	manifest, index, err := parseManifest(raw)
 	switch {
@@ -63,35 +71,44 @@ func (c *Client) Manifest(ctx context.Context, image string) (json.RawMessage, e
 // Config returns the manifest of an image, its digest and its configuration; of
 // an index those of the entry for linux and the processor that this runs on.
 func (c *Client) Config(ctx context.Context, image string) (manifest json.RawMessage, digest string, config json.RawMessage, err error) {
-	ref, err := parseImage(image)
+	ref, err := imageReference(image)
 	if err != nil {
 		return nil, "", nil, err
 	}
-	raw, digest, err := c.manifest(ctx, ref)
-	if err != nil {
-		return nil, "", nil, err
-	}
-	parsed, index, err := parseManifest(raw)
-	if err == nil && index != nil {
-		var own string
-		if own, err = index.own(); err == nil {
-			if raw, digest, err = c.manifest(ctx, ref.Context().Digest(own)); err != nil {
-				return nil, "", nil, err
-			}
-			parsed, index, err = parseManifest(raw)
-		}
-		if err == nil && index != nil {
-			err = errors.New("the index names another index")
-		}
-	}
+	parsed, digest, err := c.image(ctx, ref)
 	if err == nil {
 		config, err = c.config(ctx, ref.Context(), *parsed.Config)
+	}
+	if err == nil {
+		manifest, err = json.Marshal(parsed)
 	}
 	if err != nil {
 		return nil, "", nil, fmt.Errorf("%s: %w", ref, err)
 	}
-	manifest, err = json.Marshal(parsed)
-	return manifest, digest, config, err
+	return manifest, digest, config, nil
+}
+
+// image reads the manifest of an image, and follows an index to it.
+func (c *Client) image(ctx context.Context, ref name.Reference) (*imageManifest, string, error) {
+	raw, digest, err := c.manifest(ctx, ref)
+	if err != nil {
+		return nil, "", err
+	}
+	manifest, index, err := parseManifest(raw)
+	if err != nil || manifest != nil {
+		return manifest, digest, err
+	}
+	if digest, err = index.own(); err != nil {
+		return nil, "", err
+	}
+	if raw, _, err = c.manifest(ctx, ref.Context().Digest(digest)); err != nil {
+		return nil, "", err
+	}
+	manifest, index, err = parseManifest(raw)
+	if err == nil && index != nil {
+		err = errors.New("the index names another index")
+	}
+	return manifest, digest, err
 }
 
 // own is the digest of the entry for this platform.
@@ -105,8 +122,8 @@ func (m *indexManifest) own() (string, error) {
 }
 
 func (c *Client) config(ctx context.Context, repo name.Repository, d descriptor) (json.RawMessage, error) {
-	if !isSHA256(d.Digest) || d.Size < 0 || d.Size > maxConfigBytes {
-		return nil, fmt.Errorf("config: digest %q, %d bytes; want sha256 and at most %d bytes", d.Digest, d.Size, maxConfigBytes)
+	if !isSHA256(d.Digest) || d.Size < 0 || d.Size > maxImageConfigBytes {
+		return nil, fmt.Errorf("config: digest %q, %d bytes; want sha256 and at most %d bytes", d.Digest, d.Size, maxImageConfigBytes)
 	}
 	text, err := c.blob(ctx, repo, d, nil)
 	if err != nil {
@@ -120,13 +137,13 @@ func (c *Client) config(ctx context.Context, repo name.Repository, d descriptor)
 
 // manifest reads a manifest or index, and returns it with its digest.
 func (c *Client) manifest(ctx context.Context, ref name.Reference) (raw []byte, digest string, err error) {
-	options, err := c.remote(ctx, ref)
+	options, err := c.Reach(ctx, ref)
 	if err != nil {
-		return nil, "", fmt.Errorf("%s: %w", ref, err)
+		return nil, "", err
 	}
 	d, err := remote.Get(ref, options...)
 	if err != nil {
-		return nil, "", fmt.Errorf("%s: %w", ref, c.failed(ref.Context(), err))
+		return nil, "", c.failed(ref.Context(), err)
 	}
 	return d.Manifest, d.Digest.String(), nil
 }
@@ -135,7 +152,7 @@ func (c *Client) manifest(ctx context.Context, ref name.Reference) (raw []byte, 
 // not nil, is told how much is there.
 func (c *Client) blob(ctx context.Context, repo name.Repository, d descriptor, progress func(done, total int64)) ([]byte, error) {
 	ref := repo.Digest(d.Digest)
-	options, err := c.remote(ctx, ref)
+	options, err := c.Reach(ctx, ref)
 	if err != nil {
 		return nil, err
 	}

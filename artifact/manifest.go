@@ -19,9 +19,9 @@ const (
 	mediaDockerIndex = "application/vnd.docker.distribution.manifest.list.v2+json"
 )
 
-// maxManifestBytes bounds a manifest. Source: registries take 4 MiB at most,
+// manifestLimit bounds a manifest. Source: registries take 4 MiB at most,
 // says the specification of their API.
-const maxManifestBytes = 4 << 20
+const manifestLimit = 4 << 20
 
 // The manifests as Kubewarden gives them to policies: what is not here is left
 // out. Source: oci-client's manifest types.
@@ -70,8 +70,8 @@ type (
 
 // parseManifest reads a manifest or an index: one of the two is not nil.
 func parseManifest(raw []byte) (*imageManifest, *indexManifest, error) {
-	if len(raw) > maxManifestBytes {
-		return nil, nil, fmt.Errorf("manifest: it has %d bytes; %d are the most", len(raw), maxManifestBytes)
+	if len(raw) > manifestLimit {
+		return nil, nil, fmt.Errorf("manifest: it has %d bytes; %d are the most", len(raw), manifestLimit)
 	}
 	var shape struct {
 		SchemaVersion int             `json:"schemaVersion"`

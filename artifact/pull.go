@@ -130,7 +130,7 @@ func (p *Puller) progress(r Reference) func(done, total int64) {
 func (p *Puller) keep(r Reference, f fetched) *Module {
 	own := *f.Module
 	if own.Digest != "" {
-		own.Reference = pinned(r, own.Digest) // who fetched it may have named another repository
+		own.Reference = r.Pinned(own.Digest) // who fetched it may have named another repository
 	}
 	if p.Store != nil {
 		own.Unstored = p.Store.put(r, &own, f.manifests)
@@ -196,7 +196,7 @@ func (p *Puller) fetch(ctx context.Context, r Reference, digest string, raw []by
 		return fetched{}, err
 	}
 	if p.Store != nil {
-		if data, err := readBounded(p.Store.visible(r.StorePath())); err == nil && digestOf(data) == layer.Digest {
+		if data, err := readStored(p.Store.visible(r.StorePath())); err == nil && digestOf(data) == layer.Digest {
 			return fetched{moduleOf(r, &record{Manifest: digest}, data), manifests}, nil
 		}
 	}

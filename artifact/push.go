@@ -26,7 +26,7 @@ func (c *Client) Push(ctx context.Context, module []byte, uri string, annotation
 	if err != nil {
 		return "", fmt.Errorf("push %s: %w", r, err)
 	}
-	return r.image.Context().Name() + "@" + digest, nil
+	return hubName(r.image.Context().Name()) + "@" + digest, nil
 }
 
 func (c *Client) push(ctx context.Context, module []byte, r Reference, annotations map[string]string) (string, error) {
@@ -64,17 +64,17 @@ func (c *Client) push(ctx context.Context, module []byte, r Reference, annotatio
 			return "", c.failed(tag.Context(), err)
 		}
 	}
-	if err := remote.Put(tag, rawManifest(manifest), options...); err != nil {
+	if err := remote.Put(tag, pushedManifest(manifest), options...); err != nil {
 		return "", c.failed(tag.Context(), err)
 	}
 	return digestOf(manifest), nil
 }
 
-// rawManifest is a manifest as go-containerregistry takes it.
-type rawManifest []byte
+// pushedManifest is a manifest as go-containerregistry takes it.
+type pushedManifest []byte
 
-func (m rawManifest) RawManifest() ([]byte, error)        { return m, nil }
-func (m rawManifest) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
+func (m pushedManifest) RawManifest() ([]byte, error)        { return m, nil }
+func (m pushedManifest) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
 
 // ManifestAnnotations are the annotations of a policy's metadata as its manifest
 // has them: those of more than one line are left out, and the source is also

@@ -68,7 +68,7 @@ func (r *Reference) parseImage() error {
 	if r.text == "" {
 		return fmt.Errorf("it names no image")
 	}
-	image, err := parseImage(r.text)
+	image, err := imageReference(r.text)
 	if err != nil {
 		return err
 	}
@@ -82,14 +82,14 @@ func (r *Reference) parseImage() error {
 	return nil
 }
 
-// parseImage reads an image as Docker does. What the path of a file could be
+// imageReference reads an image as Docker does. What the path of a file could be
 // made of is refused, and digests that nobody uses.
-func parseImage(text string) (name.Reference, error) {
+func imageReference(text string) (name.Reference, error) {
 	image, err := name.ParseReference(text)
 	if err != nil {
 		return nil, fmt.Errorf("not an image: %w", err)
 	}
-	for element := range strings.SplitSeq(image.Context().RepositoryStr(), "/") {
+	for element := range strings.SplitSeq(image.Context().Name(), "/") {
 		if strings.Trim(element, ".") == "" {
 			return nil, fmt.Errorf("not an image: %q is no part of a repository", element)
 		}
@@ -108,7 +108,7 @@ func (r *Reference) parseURL() error {
 	if err != nil {
 		return fmt.Errorf("not a URL: %w", unwrapURL(err))
 	}
-	if u.Hostname() == "" {
+	if strings.Trim(u.Hostname(), ".") == "" || strings.ContainsAny(u.Host, "/\\\x00") {
 		return fmt.Errorf("it names no host")
 	}
 	u.Host, u.Fragment = strings.ToLower(u.Host), ""
@@ -152,7 +152,24 @@ func (r Reference) Image() string {
 	if r.image == nil {
 		return ""
 	}
-	return r.image.Name()
+	return hubName(r.image.Name())
+}
+
+// hubName names Docker Hub as people do, not by the host that answers for it.
+func hubName(image string) string {
+	if rest, ok := strings.CutPrefix(image, name.DefaultRegistry+"/"); ok {
+		return "docker.io/" + rest
+	}
+	return image
+}
+
+// Pinned returns the reference to what the digest of an image is, whatever its
+// tag comes to mean; it is empty when the reference is of something else.
+func (r Reference) Pinned(digest string) string {
+	if r.image == nil {
+		return ""
+	}
+	return string(Registry) + "://" + hubName(r.image.Context().Name()) + "@" + digest
 }
 
 // Digest returns the digest that the reference is pinned to, if any.

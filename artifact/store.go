@@ -150,7 +150,7 @@ func parseRecord(text []byte) (*record, error) {
 // It is fs.ErrNotExist when there is none.
 func (s *Store) checked(kind, digest string) ([]byte, error) {
 	file := s.own(kind, hexOf(digest))
-	data, err := readBounded(file)
+	data, err := readStored(file)
 	if err != nil {
 		return nil, err
 	}
@@ -160,8 +160,8 @@ func (s *Store) checked(kind, digest string) ([]byte, error) {
 	return data, nil
 }
 
-// readBounded reads a file that is not larger than a module.
-func readBounded(file string) ([]byte, error) {
+// readStored reads a file that is not larger than a module.
+func readStored(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
@@ -201,7 +201,7 @@ func (s *Store) find(r Reference) (*Module, error) {
 		}
 		return moduleOf(r, rec, data), nil
 	}
-	data, visibleErr := readBounded(file)
+	data, visibleErr := readStored(file)
 	if visibleErr != nil {
 		return nil, fmt.Errorf("store: %w", visibleErr)
 	}
@@ -218,7 +218,7 @@ func (s *Store) findPlain(r Reference, file string) (*Module, error) {
 	if r.Digest() != "" || strings.Contains(r.text, "?") {
 		return nil, nil
 	}
-	data, err := readBounded(file)
+	data, err := readStored(file)
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
@@ -231,14 +231,9 @@ func (s *Store) findPlain(r Reference, file string) (*Module, error) {
 func moduleOf(r Reference, rec *record, data []byte) *Module {
 	m := &Module{Bytes: data, SHA256: hexOf(digestOf(data)), Reference: r.String(), Digest: rec.Manifest, Cached: true}
 	if r.image != nil && rec.Manifest != "" {
-		m.Reference = pinned(r, rec.Manifest)
+		m.Reference = r.Pinned(rec.Manifest)
 	}
 	return m
-}
-
-// pinned is an image's reference by digest.
-func pinned(r Reference, digest string) string {
-	return string(Registry) + "://" + r.image.Context().Name() + "@" + digest
 }
 
 // linked reports whether a file is the very one that is kept by its digest.
@@ -248,7 +243,7 @@ func (s *Store) linked(digest string, seen fs.FileInfo) bool {
 }
 
 func isModule(file, digest string) bool {
-	data, err := readBounded(file)
+	data, err := readStored(file)
 	return err == nil && digestOf(data) == digest
 }
 

@@ -227,7 +227,7 @@ func (s *Store) List() ([]Stored, error) {
 			if err != nil {
 				return nil //nolint:nilerr // it is none of ours
 			}
-			data, err := readBounded(file)
+			data, err := readStored(file)
 			if err != nil {
 				return err
 			}

@@ -73,6 +73,7 @@ Run the policy server:              warder serve --policies policies.yml`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newServe(), newDemo(), newVersion())
+	root.AddCommand(newPull(), newPush(), newDigest(), newPolicies(), newRm(), newSave(), newLoad(), newRegistry())
 	root.AddCommand(newAnnotate(), newInspect())
 	root.AddCommand(newVerify(), newSign(), newKeygen(), newScaffold())
 	return root
