@@ -223,6 +223,7 @@ func TestWhatARegistryChangesIsNoticed(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			h := newHub(t, httptest.NewServer)
 			uri := h.host() + "/acme/p:v1"
 			pinned := h.push(h.insecure(), module, "acme/p:v1")

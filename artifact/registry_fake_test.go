@@ -3,7 +3,6 @@ package artifact
 import (
 	"crypto/rand"
 	"encoding/json"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -27,7 +26,7 @@ type hub struct {
 // newHub starts a registry; start is httptest.NewServer's way to do it.
 func newHub(t *testing.T, start func(http.Handler) *httptest.Server) *hub {
 	t.Helper()
-	inner, err := NewRegistry(t.TempDir(), slog.New(slog.DiscardHandler))
+	inner, err := NewRegistry(t.TempDir(), quietLog())
 	if err != nil {
 		t.Fatal(err)
 	}

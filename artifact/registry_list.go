@@ -58,10 +58,13 @@ func (h *registryHandler) catalog(w http.ResponseWriter, r *http.Request) error 
 			return err
 		}
 		below, err := filepath.Rel(top, filepath.Dir(file))
+		if err != nil {
+			return err
+		}
 		repos = append(repos, filepath.ToSlash(below))
-		return errors.Join(err, fs.SkipDir)
+		return fs.SkipDir
 	})
-	if err != nil && !errors.Is(err, fs.SkipDir) {
+	if err != nil {
 		return err
 	}
 	slices.Sort(repos)

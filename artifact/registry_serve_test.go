@@ -29,7 +29,7 @@ func ask(h http.Handler, method, path, body string) *httptest.ResponseRecorder {
 
 func newTestRegistry(t testing.TB, dir string) http.Handler {
 	t.Helper()
-	h, err := NewRegistry(dir, slog.New(slog.DiscardHandler))
+	h, err := NewRegistry(dir, quietLog())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,3 +321,5 @@ func FuzzRegistry(f *testing.F) {
 		}
 	})
 }
+
+func quietLog() *slog.Logger { return slog.New(slog.DiscardHandler) }

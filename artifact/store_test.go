@@ -98,7 +98,7 @@ func TestDamageIsNoticed(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h.between(nil)
+			t.Parallel()
 			store := newTestStore(t)
 			p := &Puller{Client: h.insecure(), Store: store}
 			m, err := p.Pull(t.Context(), uri)
