@@ -1,4 +1,4 @@
-// Package guest runs WebAssembly modules for the runtimes wapc and wasi: it
+// Package guest runs WebAssembly modules for the runtimes wapc, wasi and rego: it
 // compiles a module once, makes instances of it, takes them back to a snapshot
 // between two requests, and stops them when their time or their memory is up.
 //
@@ -352,6 +352,14 @@ func (in *Instance) Function(name string) api.Function { return in.mod.ExportedF
 // Memory is the guest's memory.
 func (in *Instance) Memory() api.Memory { return in.mod.Memory() }
 
+// Global returns the value of an exported global, 0 if there is none.
+func (in *Instance) Global(name string) uint64 {
+	if global := in.mod.ExportedGlobal(name); global != nil {
+		return global.Get()
+	}
+	return 0
+}
+
 // Stdout and Stderr are what the guest has written since Begin. They are valid
 // until the next Begin.
 func (in *Instance) Stdout() []byte { return in.stdout }
@@ -361,6 +369,9 @@ func (in *Instance) Stderr() []byte { return in.stderr }
 
 // Log is where the guests' own words go.
 func (m *Module) Log() *slog.Logger { return m.opts.Log }
+
+// Options are the bounds of the instance.
+func (in *Instance) Options() Options { return in.module.opts }
 
 // Log is where the guest's own words go.
 func (in *Instance) Log() *slog.Logger { return in.module.opts.Log }

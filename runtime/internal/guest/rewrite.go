@@ -65,14 +65,16 @@ type module struct {
 	layout   Layout
 
 	functionImports uint32
-	procExit        int64    // index of the import proc_exit, -1 without
-	startType       int64    // type index of the function that exports _start
-	start           int64    // its function index, -1 without
-	startSection    int64    // function index of the start section, -1 without
-	globals         uint32   // imported and own
-	mutable         []uint32 // indexes of those that change
-	memory          bool     // it has a memory of its own
-	code            []byte   // with checks; nil when the code could not be read
+	procExit        int64     // index of the import proc_exit, -1 without
+	startType       int64     // type index of the function that exports _start
+	start           int64     // its function index, -1 without
+	startSection    int64     // function index of the start section, -1 without
+	globals         uint32    // imported and own
+	mutable         []uint32  // indexes of those that change
+	memory          bool      // it has a memory of its own
+	memories        int       // that it imports
+	imported        *imported // the memory that it imports and will have of its own
+	code            []byte    // with checks; nil when the code could not be read
 }
 
 func parse(binary []byte) (*module, error) {
@@ -97,7 +99,7 @@ func parse(binary []byte) (*module, error) {
 		case wasm.SectionStart:
 			m.startSection = int64(r.U32())
 		case wasm.SectionMemory:
-			m.memory = r.U32() > 0
+			m.memory = r.U32() > 0 || m.imported != nil
 		case wasm.SectionCode:
 			codeSection = s.Payload
 		case wasm.SectionCustom:
@@ -124,6 +126,7 @@ func (m *module) fresh(why string) {
 
 func (m *module) readImports(r *wasm.Reader) {
 	for n := r.U32(); n > 0 && r.Err == nil; n-- {
+		start := r.At
 		from, name := r.Name(), r.Name()
 		switch kind := r.Byte(); kind {
 		case 0: // function
@@ -140,8 +143,7 @@ func (m *module) readImports(r *wasm.Reader) {
 			skipLimits(r)
 			m.fresh("it imports a table")
 		case 2:
-			skipLimits(r)
-			m.fresh("it imports its memory")
+			m.readImportedMemory(r, start, from == "env" && name == "memory")
 		case 3: // global
 			c := coder{Reader: *r}
 			c.valueType()
@@ -264,6 +266,7 @@ func rewrite(binary []byte) ([]byte, Layout, error) {
 	}
 	m.layout.checked, m.layout.start = true, m.startSection >= 0
 	w := writer{module: m, out: append(make([]byte, 0, len(binary)+len(binary)/8), wasm.Header...)}
+	w.owned = m.imported == nil
 	if m.layout.Fresh == "" {
 		w.wrap = m.procExit >= 0 && m.startType >= 0
 		w.exported = m.mutable
@@ -296,6 +299,7 @@ type writer struct {
 	wrap     bool     // _start is replaced
 	exported []uint32 // globals
 	flagged  bool     // the globals of the checks are there
+	owned    bool     // the memory that was imported is there
 }
 
 // addedGlobal is a mutable i32 that begins as zero.
@@ -305,6 +309,10 @@ func (w *writer) section(s wasm.Section) error {
 	if s.ID == wasm.SectionCustom {
 		return nil // see stripped
 	}
+	if after := s.ID > wasm.SectionMemory; after && !w.owned {
+		w.owned = true
+		w.add(wasm.SectionMemory, w.imported.section)
+	}
 	if after := s.ID > wasm.SectionGlobal && s.ID != wasm.SectionTag; after && !w.flagged {
 		w.flagged = true
 		w.add(wasm.SectionGlobal, append([]byte{addedGlobals}, strings.Repeat(addedGlobal, addedGlobals)...))
@@ -313,6 +321,14 @@ func (w *writer) section(s wasm.Section) error {
 	switch s.ID {
 	case wasm.SectionStart:
 		return nil
+	case wasm.SectionImport:
+		if w.imported != nil {
+			payload, err = w.imported.without(payload)
+		}
+	case wasm.SectionMemory:
+		if !w.owned {
+			w.owned, payload = true, w.imported.section
+		}
 	case wasm.SectionGlobal:
 		w.flagged = true
 		payload, err = appended(payload, []byte(strings.Repeat(addedGlobal, addedGlobals)), addedGlobals)
