@@ -15,6 +15,7 @@ import (
 	"github.com/warder-dev/warder/policy"
 	"github.com/warder-dev/warder/runtime"
 	"github.com/warder-dev/warder/runtime/native"
+	"github.com/warder-dev/warder/runtime/rego"
 	"github.com/warder-dev/warder/runtime/wapc"
 	"github.com/warder-dev/warder/runtime/wasi"
 	"github.com/warder-dev/warder/sdk"
@@ -41,17 +42,20 @@ const startTimeout = 30 * time.Second
 
 // Names of the runtimes, as execution modes of Kubewarden are called.
 const (
-	nativeRuntime = "native"
-	wapcRuntime   = "kubewarden-wapc"
-	wasiRuntime   = "wasi"
+	nativeRuntime     = "native"
+	wapcRuntime       = "kubewarden-wapc"
+	wasiRuntime       = "wasi"
+	opaRuntime        = string(rego.OPA)
+	gatekeeperRuntime = string(rego.Gatekeeper)
 )
 
 // module is compiled code that several policies may share.
 type module struct {
 	digest  string
 	runtime string
-	wapc    *wapc.Module // one of the two
+	wapc    *wapc.Module // one of the three
 	wasi    *wasi.Module
+	rego    *rego.Module
 
 	once sync.Once
 	err  error
@@ -102,6 +106,8 @@ func (m *modules) put(mod *module) {
 		_ = mod.wapc.Close() // its instances are gone: nothing is left that could fail
 	case mod.wasi != nil:
 		_ = mod.wasi.Close()
+	case mod.rego != nil:
+		_ = mod.rego.Close()
 	}
 }
 
@@ -118,18 +124,26 @@ func (mod *module) compile(ctx context.Context, c *runtime.Compiler, wasm []byte
 	if mod.runtime, err = executionMode(layout.Exports, meta); err != nil {
 		return err
 	}
-	if mod.runtime == wasiRuntime {
+	switch mod.runtime {
+	case wasiRuntime:
 		mod.wasi, err = wasi.Compile(ctx, c, wasm)
-	} else {
+	case opaRuntime, gatekeeperRuntime:
+		mod.rego, err = rego.Compile(ctx, c, wasm)
+	default:
 		mod.wapc, err = wapc.Compile(ctx, c, wasm)
 	}
 	return err
 }
 
-// program gives the module its settings.
-func (mod *module) program(ctx context.Context, opts runtime.ProgramOptions) (program, error) {
-	if mod.wasi != nil {
+// program gives the module its settings. What belongs to Rego alone is made from
+// the policy.
+func (mod *module) program(ctx context.Context, opts runtime.ProgramOptions, forRego rego.Options) (program, error) {
+	switch {
+	case mod.wasi != nil:
 		return mod.wasi.NewProgram(ctx, opts)
+	case mod.rego != nil:
+		forRego.ProgramOptions, forRego.Flavour = opts, rego.Flavour(mod.runtime)
+		return mod.rego.NewProgram(ctx, forRego)
 	}
 	return mod.wapc.NewProgram(ctx, opts)
 }
@@ -166,7 +180,7 @@ func (e *Engine) compileEntry(ctx context.Context, ent *entry, f *fetches) *Load
 	ent.digest, ent.runtime = mod.digest, mod.runtime
 	starting, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	prog, err := mod.program(starting, opts)
+	prog, err := mod.program(starting, opts, e.regoOptions(p, opts.Host))
 	if err != nil {
 		e.modules.put(mod)
 		if bad := (*runtime.SettingsError)(nil); errors.As(err, &bad) {
@@ -201,6 +215,10 @@ func executionMode(exports []string, m *artifact.Metadata) (string, error) {
 		if err != nil {
 			return "", err
 		}
+		if mode == artifact.OPA {
+			return "", errors.New("The policy has been created with Rego, please specify which Opa runtime has to be used: " + //nolint:staticcheck // upstream's text
+				"annotate the module with executionMode: opa or gatekeeper in its metadata")
+		}
 		m = &artifact.Metadata{ExecutionMode: mode, ProtocolVersion: artifact.ProtocolV1}
 	}
 	if err := m.CheckVersion(); err != nil {
@@ -209,6 +227,10 @@ func executionMode(exports []string, m *artifact.Metadata) (string, error) {
 	switch m.ExecutionMode {
 	case artifact.WASI:
 		return wasiRuntime, nil
+	case artifact.OPA:
+		return opaRuntime, nil
+	case artifact.Gatekeeper:
+		return gatekeeperRuntime, nil
 	case artifact.WaPC:
 		switch m.ProtocolVersion {
 		case artifact.ProtocolV1:
@@ -218,5 +240,5 @@ func executionMode(exports []string, m *artifact.Metadata) (string, error) {
 		}
 		return "", fmt.Errorf("Policy uses protocol version %s but only V1 is supported", m.ProtocolVersion) //nolint:staticcheck // upstream's text
 	}
-	return "", fmt.Errorf("execution mode %q: this version of warder does not run Rego", m.ExecutionMode)
+	return "", fmt.Errorf("execution mode %q: there is no runtime for it", m.ExecutionMode)
 }

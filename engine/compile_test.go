@@ -108,12 +108,13 @@ func TestWhyAModuleDoesNotLoad(t *testing.T) {
 		{
 			"Rego",
 			testModule{exports: []string{"opa_eval_ctx_new"}, memory: true}.encode(), StageCompile,
-			`execution mode "opa": this version of warder does not run Rego`,
+			"The policy has been created with Rego, please specify which Opa runtime has to be used: " +
+				"annotate the module with executionMode: opa or gatekeeper in its metadata",
 		},
 		{
 			"Rego by its metadata",
 			testModule{exports: []string{"eval"}, memory: true, metadata: `{"rules":[],"mutating":false,"executionMode":"gatekeeper"}`}.encode(), StageCompile,
-			`execution mode "gatekeeper": this version of warder does not run Rego`,
+			"it does not export builtins, as modules built with `opa build -t wasm` do",
 		},
 		{
 			"unknown execution mode",
@@ -253,6 +254,8 @@ func TestTheExecutionModeIsWhatTheModuleSays(t *testing.T) {
 		{"WASI by its exports", []string{"_start"}, nil, wasiRuntime},
 		{"waPC by its metadata, whatever it exports", []string{"_start"}, &wapc, wapcRuntime},
 		{"WASI by its metadata, whatever it exports", []string{"__guest_call"}, &wasi, wasiRuntime},
+		{"OPA by its metadata", nil, &artifact.Metadata{ExecutionMode: artifact.OPA}, opaRuntime},
+		{"Gatekeeper by its metadata", nil, &artifact.Metadata{ExecutionMode: artifact.Gatekeeper, ProtocolVersion: "Unknown"}, gatekeeperRuntime},
 	}
 	for _, tt := range tests {
 		if have, err := executionMode(tt.exports, tt.metadata); have != tt.want || err != nil {

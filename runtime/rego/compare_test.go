@@ -319,8 +319,20 @@ func FuzzCompiledPolicies(f *testing.F) {
 		f.Add([]byte(object))
 	}
 	f.Fuzz(func(t *testing.T, object []byte) {
-		if len(object) > 4<<10 || sdk.Check(object) != nil {
+		if len(object) > 4<<10 {
 			return
+		}
+		// The API server's encoder leaves no half of a surrogate pair and nothing
+		// that is not UTF-8, of which a compiled policy aborts.
+		d := json.NewDecoder(bytes.NewReader(object))
+		d.UseNumber()
+		var document any
+		if d.Decode(&document) != nil {
+			return
+		}
+		object, err := json.Marshal(document)
+		if err != nil {
+			t.Fatal(err)
 		}
 		for _, p := range pairs {
 			p.compare(t, request(string(object)))
