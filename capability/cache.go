@@ -62,7 +62,13 @@ func newCache(maxBytes int, ttl time.Duration) *cache {
 // has the values of the first caller's and lives as long as somebody waits. It
 // returns when ctx is done. The answer is shared: nobody may change it.
 func (c *cache) get(ctx context.Context, key string, load func(ctx context.Context) ([]byte, error)) ([]byte, error) {
-	if answer, ok := c.kept(key); ok {
+	return c.getIf(ctx, key, func([]byte) bool { return true }, load)
+}
+
+// getIf is get for answers that may be outdated before their time: what is kept
+// and not good is loaded again.
+func (c *cache) getIf(ctx context.Context, key string, good func(answer []byte) bool, load func(ctx context.Context) ([]byte, error)) ([]byte, error) {
+	if answer, ok := c.kept(key); ok && good(answer) {
 		return answer, nil
 	}
 	if err := ctx.Err(); err != nil {
@@ -102,11 +108,6 @@ func (c *cache) join(ctx context.Context, key string, load func(context.Context)
 	defer c.mu.Unlock()
 	if f, ok := c.flights[key]; ok {
 		f.waiting++
-		return f
-	}
-	if element, ok := c.entries[key]; ok && time.Now().Before(element.Value.(*cached).until) {
-		f := &flight{done: make(chan struct{}), answer: element.Value.(*cached).answer} // landed since kept
-		close(f.done)
 		return f
 	}
 	loading, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -164,6 +165,15 @@ func (c *cache) land(key string, f *flight) {
 	c.entries[key] = c.order.PushFront(e)
 	c.bytes += e.size()
 	c.evict(time.Now())
+}
+
+// forget drops the answer of a key.
+func (c *cache) forget(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if element, ok := c.entries[key]; ok {
+		c.remove(element)
+	}
 }
 
 // evict drops what has expired at the old end, and then as much as is too much.

@@ -44,6 +44,21 @@ func TestCacheKeepsAnAnswerForItsTime(t *testing.T) {
 	})
 }
 
+func TestAnAnswerThatIsOutdatedOrForgottenIsLoadedAgain(t *testing.T) {
+	c, l := newCache(1<<20, time.Hour), &loader{}
+	outdated := func(answer []byte) bool { return string(answer) != "answer 1" }
+	for _, want := range []string{"answer 1", "answer 2", "answer 2"} {
+		if have, err := c.getIf(t.Context(), "k", outdated, l.load); string(have) != want || err != nil {
+			t.Errorf("getIf = %q, %v, want %q", have, err, want)
+		}
+	}
+	c.forget("k")
+	c.forget("never there")
+	if have := mustGet(t, c, "k", l.load); have != "answer 3" || len(c.entries) != 1 {
+		t.Errorf("after forget: %q in %d entries", have, len(c.entries))
+	}
+}
+
 func TestCacheKeepsNoFailure(t *testing.T) {
 	c := newCache(1<<20, time.Hour)
 	broken := errors.New("broken")

@@ -44,7 +44,8 @@ func operations() map[string]map[string]operation {
 		"net":    {"v1/dns_lookup_host": nil},
 		"crypto": {"v1/is_certificate_trusted": nil},
 		"kubernetes": {
-			"get_resource": nil, "list_resources_all": nil, "list_resources_by_namespace": nil, "can_i": nil,
+			"get_resource": (*Host).getResource, "can_i": (*Host).canI,
+			"list_resources_all": (*Host).listAll, "list_resources_by_namespace": (*Host).listByNamespace,
 		},
 	}
 }

@@ -14,6 +14,8 @@ type Services struct {
 	Images Images
 	// Signatures says who has signed an image.
 	Signatures Signatures
+	// Cluster is the Kubernetes cluster that policies read.
+	Cluster *Cluster
 }
 
 // Images answers about images in registries. It is safe for concurrent use.
@@ -37,3 +39,6 @@ type Signatures interface {
 
 // Resource names a kind that a policy may read from the cluster.
 type Resource struct{ APIVersion, Kind string }
+
+// String returns apiVersion and kind as in "apps/v1/Deployment".
+func (r Resource) String() string { return r.APIVersion + "/" + r.Kind }
