@@ -286,3 +286,30 @@ func TestAMembersModuleThatChangesReplacesItsGroup(t *testing.T) {
 		t.Errorf("causes (-want +have):\n%s", diff)
 	}
 }
+
+func TestADegradedGroupOutlastsARevisionThatCannotAnswerAtAll(t *testing.T) {
+	e := newEngine(t, Options{})
+	degraded := func(message string) policy.Policy {
+		p := groupOf("refuses() && missing()", map[string]policy.Policy{"refuses": refuses(), "missing": missing()})
+		p.Group.Message = message
+		return p
+	}
+	for _, tt := range []struct {
+		name, message string
+		policy        policy.Policy
+		state         State
+	}{
+		{"the first revision", "first", degraded("first"), Degraded},
+		{"one with a wrong expression", "first", groupOf("nope()", map[string]policy.Policy{"a": accepts()}), Stale},
+		{"a single policy that does not load", "first", builtinPolicy("g", "nope", ""), Stale},
+		{"one that lacks a member too", "second", degraded("second"), Degraded},
+	} {
+		if err := e.Load(t.Context(), tt.policy); err == nil {
+			t.Fatalf("%s was loaded", tt.name)
+		}
+		d := evaluate(t, e, "g", plainPod(t))
+		if s := status(t, e, "g"); s.State != tt.state || messageOf(d.Response) != tt.message {
+			t.Errorf("%s: state %s, message %q, want %s, %q", tt.name, s.State, messageOf(d.Response), tt.state, tt.message)
+		}
+	}
+}

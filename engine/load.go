@@ -167,7 +167,8 @@ func (e *Engine) entryFor(ctx context.Context, p policy.Policy, old *entry, f *f
 	}
 	ent := newEntry(p, stamp)
 	err := e.compile(ctx, ent, old, f)
-	if ent.group != nil && !old.isWhole() {
+	kept := err != nil && old.outlasts(ent)
+	if ent.group != nil && !kept {
 		ent.degraded = err
 	} else {
 		ent.err = err
@@ -180,7 +181,7 @@ func (e *Engine) entryFor(ctx context.Context, p policy.Policy, old *entry, f *f
 		if ent.away != nil {
 			log.Warn("module comes from the store: its host could not be asked", "error", ent.away, "retry", ent.retry)
 		}
-	case old.isWhole():
+	case kept:
 		log.Error("policy not replaced: its older revision serves", "error", err, "retry", ent.retry)
 		defer ent.release()
 		return old.staleBecause(ent)
@@ -215,10 +216,11 @@ func (ent *entry) is(p policy.Policy, stamp string) bool {
 	return ent != nil && !ent.unsettled() && ent.stamp == stamp && reflect.DeepEqual(ent.policy, p)
 }
 
-// isWhole reports whether the entry can stand in for a revision that did not
-// load. A group that lacks members cannot: it knows no better than the new one.
-func (ent *entry) isWhole() bool {
-	return ent != nil && (ent.program != nil || ent.group != nil && ent.degraded == nil)
+// outlasts reports whether the entry goes on to serve when a newer revision has
+// failed: it has something to answer with. A group that lacks members itself
+// makes way for one that does: it knows no better.
+func (ent *entry) outlasts(failed *entry) bool {
+	return ent != nil && ent.err == nil && (ent.degraded == nil || failed.group == nil)
 }
 
 func (e *Engine) logLoaded(ent *entry) {
@@ -252,7 +254,7 @@ func (ent *entry) staleBecause(failed *entry) *entry {
 	held := ent.acquire()
 	kept := &entry{
 		policy: ent.policy, digest: ent.digest, runtime: ent.runtime, program: ent.program, group: ent.group,
-		ref: ent.ref, stamp: failed.stamp, since: ent.since, serves: ent, counters: ent.counters,
+		degraded: ent.degraded, ref: ent.ref, stamp: failed.stamp, since: ent.since, serves: ent, counters: ent.counters,
 		stale: failed.err, newer: failed.policy, failures: failed.failures, retry: failed.retry,
 		closed: func() {
 			if held {
