@@ -54,6 +54,7 @@ anyOf:
 			}},
 		}},
 		{"JSON", `{"apiVersion":"v1","allOf":[{"kind":"githubAction","owner":"acme"}],"anyOf":null}`, VerificationConfig{AllOf: []Signer{github}}},
+		{"JSON with tabs", "{\n\t\"apiVersion\": \"v1\",\n\t\"allOf\": [\n\t\t{\"kind\": \"githubAction\", \"owner\": \"acme\"}\n\t]\n}", VerificationConfig{AllOf: []Signer{github}}},
 		{"one of one", "apiVersion: v1\nanyOf: {signatures: [{kind: githubAction, owner: acme}]}", VerificationConfig{AnyOf: &AnyOf{1, []Signer{github}}}},
 		{"none of one, with all", "apiVersion: v1\nallOf: [{kind: githubAction, owner: acme}]\nanyOf: {minimumMatches: 0, signatures: [{kind: githubAction, owner: x}]}", VerificationConfig{AllOf: []Signer{github}}},
 		{"aliases", "apiVersion: v1\nallOf: [&a {kind: githubAction, owner: acme}, *a]", VerificationConfig{AllOf: []Signer{github, github}}},

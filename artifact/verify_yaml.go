@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,9 @@ func parseOneDocument(text []byte) (root *yaml.Node, err error) {
 	}()
 	if len(text) > maxConfigBytes {
 		return nil, fmt.Errorf("it has %d bytes; at most %d are read", len(text), maxConfigBytes)
+	}
+	if json.Valid(text) {
+		text = bytes.ReplaceAll(text, []byte("\t"), []byte(" ")) // which YAML has not for indentation
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, second yaml.Node
