@@ -1,12 +1,14 @@
 // Package capability answers what policies ask of the host, one file for each
 // capability. What a policy was not granted is refused here, in one place, for
-// every runtime.
+// every runtime. A session of questions and answers can be recorded, and
+// answered from again.
 package capability
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/warder-dev/warder/sdk"
 )
@@ -29,47 +31,136 @@ type Host struct {
 	Services Services
 }
 
-// operation answers one capability.
+// operation answers one capability. Its error is a failure when the question
+// was understood, and otherwise what is wrong with the question.
 type operation func(h *Host, ctx context.Context, payload []byte) ([]byte, error)
 
-// operations are all there are. A nil one is known, and not answered yet.
-// Source of the names: Kubewarden's host capabilities reference.
-func operations() map[string]map[string]operation {
-	return map[string]map[string]operation{
-		"tracing": {"log": (*Host).log},
-		"oci": {
-			"v1/verify": nil, "v2/verify": nil,
-			"v1/manifest_digest": nil, "v1/oci_manifest": nil, "v1/oci_manifest_config": nil,
-		},
-		"net":    {"v1/dns_lookup_host": nil},
-		"crypto": {"v1/is_certificate_trusted": nil},
-		"kubernetes": {
-			"get_resource": (*Host).getResource, "can_i": (*Host).canI,
-			"list_resources_all": (*Host).listAll, "list_resources_by_namespace": (*Host).listByNamespace,
-		},
+// operationOf returns an operation. It is no map because it is on the way of every call. Source of the names:
+// Kubewarden's host capabilities reference.
+func operationOf(namespace, name string) (operation, error) {
+	switch namespace {
+	case "tracing":
+		if name == "log" {
+			return (*Host).log, nil
+		}
+	case "oci":
+		switch name {
+		case "v1/verify":
+			return (*Host).verify1, nil
+		case "v2/verify":
+			return (*Host).verify2, nil
+		case "v1/manifest_digest":
+			return (*Host).manifestDigest, nil
+		case "v1/oci_manifest":
+			return (*Host).manifest, nil
+		case "v1/oci_manifest_config":
+			return (*Host).manifestConfig, nil
+		}
+	case "net":
+		if name == "v1/dns_lookup_host" {
+			return (*Host).lookupHost, nil
+		}
+	case "crypto":
+		if name == "v1/is_certificate_trusted" {
+			return (*Host).isCertificateTrusted, nil
+		}
+	case "kubernetes":
+		switch name {
+		case "get_resource":
+			return (*Host).getResource, nil
+		case "list_resources_all":
+			return (*Host).listAll, nil
+		case "list_resources_by_namespace":
+			return (*Host).listByNamespace, nil
+		case "can_i":
+			return (*Host).canI, nil
+		}
+	default:
+		return nil, fmt.Errorf("unknown namespace: %s", namespace)
 	}
+	return nil, fmt.Errorf("unknown operation: %s", name)
 }
 
 // Call answers one call. The order of the checks and the texts of the errors
-// are Kubewarden's.
+// are Kubewarden's. It returns when ctx is done, even if what it asks does not.
 func (h *Host) Call(ctx context.Context, c sdk.HostCall) ([]byte, error) {
+	start := time.Now()
+	answer, err := h.answer(ctx, c)
+	h.Services.Metrics.answered(c, time.Since(start), err)
+	return answer, err
+}
+
+func (h *Host) answer(ctx context.Context, c sdk.HostCall) ([]byte, error) {
+	answer, err := h.admit(c)
+	switch {
+	case err != nil:
+		return nil, err
+	case c.Namespace == "tracing":
+		return answer(h, ctx, c.Payload)
+	}
+	return attended(ctx, func(ctx context.Context) ([]byte, error) { return answer(h, ctx, c.Payload) })
+}
+
+// admit checks all of a call that needs no look at its payload.
+func (h *Host) admit(c sdk.HostCall) (operation, error) {
 	if c.Binding != sdk.Binding {
 		return nil, fmt.Errorf("unknown binding: %s", c.Binding)
 	}
 	if c.Namespace != "tracing" && (h.Allows == nil || !h.Allows(c.Capability())) {
 		h.Log.Error("capability refused", "policy", h.Policy, "capability", c.Capability())
-		return nil, fmt.Errorf("Policy has not been granted access to the '%s' host capability. The violation has been reported.", c.Capability()) //nolint:revive,staticcheck // upstream's text
+		return nil, &refusal{fmt.Sprintf("the '%s' host capability", c.Capability())}
 	}
-	namespace, ok := operations()[c.Namespace]
-	if !ok {
-		return nil, fmt.Errorf("unknown namespace: %s", c.Namespace)
-	}
-	answer, ok := namespace[c.Operation]
-	if !ok {
-		return nil, fmt.Errorf("unknown operation: %s", c.Operation)
-	}
-	if answer == nil {
-		return nil, fmt.Errorf("Callback evaluation failure: this version of warder does not answer %s", c.Capability()) //nolint:staticcheck // upstream's prefix
-	}
-	return answer(h, ctx, c.Payload)
+	return operationOf(c.Namespace, c.Operation)
 }
+
+// attended is what ask returns, or the end of ctx if that comes first: then
+// nobody waits for ask any more. A panic of ask costs this one call.
+func attended(ctx context.Context, ask func(context.Context) ([]byte, error)) ([]byte, error) {
+	type result struct {
+		answer []byte
+		err    error
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, evaluated(err)
+	}
+	done := make(chan result, 1)
+	go func() {
+		var r result
+		defer func() {
+			if p := recover(); p != nil {
+				r = result{nil, evaluated(fmt.Errorf("panic: %v", p))}
+			}
+			done <- r
+		}()
+		r.answer, r.err = ask(ctx)
+	}()
+	select {
+	case r := <-done:
+		return r.answer, r.err
+	case <-ctx.Done():
+		return nil, evaluated(ctx.Err())
+	}
+}
+
+// refusal says that a policy asks for what it was not granted.
+type refusal struct{ what string }
+
+// Error is Kubewarden's text, full stop included.
+func (r *refusal) Error() string {
+	return "Policy has not been granted access to " + r.what + ". The violation has been reported."
+}
+
+// failure is why a question that was granted and understood has no answer.
+type failure struct{ cause error }
+
+// evaluated makes a failure of an error, and nothing of nil.
+func evaluated(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &failure{err}
+}
+
+func (f *failure) Error() string { return "Callback evaluation failure: " + f.cause.Error() }
+
+func (f *failure) Unwrap() error { return f.cause }

@@ -2,7 +2,9 @@ package capability
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -54,8 +56,8 @@ func TestCallsAreCheckedInOrder(t *testing.T) {
 		{"an unknown namespace", everything, call("nope", "v1/x", ""), "unknown namespace: nope", false},
 		{"an unknown operation", everything, call("net", "v1/dns_lookup_hots", ""), "unknown operation: v1/dns_lookup_hots", false},
 		{"tracing needs no grant, but has its operations", nil, call("tracing", "shout", ""), "unknown operation: shout", false},
-		{"a capability that is granted and not there yet", onlyDNS, call("net", "v1/dns_lookup_host", `"a"`), unanswered + "net/v1/dns_lookup_host", false},
-		{"the payload is not looked at before that", everything, call("oci", "v2/verify", `{`), unanswered + "oci/v2/verify", false},
+		{"the payload comes after the operation", everything, call("net", "v1/dns_lookup_host", `{`), "unexpected end of JSON input", false},
+		{"the payload comes before the service", everything, call("oci", "v2/verify", `{`), "unexpected end of JSON input", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -75,18 +77,77 @@ func TestCallsAreCheckedInOrder(t *testing.T) {
 	}
 }
 
-func TestEveryCapabilityOfKubewardenIsKnown(t *testing.T) {
-	all := []string{
-		"oci v1/verify", "oci v2/verify", "oci v1/manifest_digest", "oci v1/oci_manifest", "oci v1/oci_manifest_config",
-		"net v1/dns_lookup_host", "crypto v1/is_certificate_trusted",
-		"kubernetes list_resources_by_namespace", "kubernetes list_resources_all", "kubernetes get_resource", "kubernetes can_i",
+// allCapabilities are those of Kubewarden, with a payload each.
+func allCapabilities() map[string]string {
+	return map[string]string{
+		"oci v1/verify":                          `{"SigstorePubKeyVerify":{"image":"a","pub_keys":["k"]}}`,
+		"oci v2/verify":                          `{"type":"SigstorePubKeyVerify","image":"a","pub_keys":["k"]}`,
+		"oci v1/manifest_digest":                 `"a"`,
+		"oci v1/oci_manifest":                    `"a"`,
+		"oci v1/oci_manifest_config":             `"a"`,
+		"net v1/dns_lookup_host":                 `""`,
+		"crypto v1/is_certificate_trusted":       `{"cert":{"encoding":"Der","data":[]}}`,
+		"kubernetes list_resources_by_namespace": `{"api_version":"v1","kind":"Pod","namespace":"prod"}`,
+		"kubernetes list_resources_all":          `{"api_version":"v1","kind":"Pod"}`,
+		"kubernetes get_resource":                `{"api_version":"v1","kind":"Pod","name":"p","namespace":"prod"}`,
+		"kubernetes can_i":                       `{"subject_access_review":{"user":"u","resource_attributes":{"verb":"get","resource":"pods"}}}`,
 	}
-	h, _ := hostFor(everything)
-	for _, name := range all {
+}
+
+func TestAHostWithoutServicesSaysSo(t *testing.T) {
+	for name, payload := range allCapabilities() {
 		namespace, operation, _ := strings.Cut(name, " ")
-		_, err := h.Call(t.Context(), call(namespace, operation, "{}"))
-		if err == nil || strings.HasPrefix(err.Error(), "unknown ") {
-			t.Errorf("%s: %v, want it known", name, err)
+		h, _ := hostFor(everything)
+		h.Resources = []Resource{{"v1", "Pod"}}
+		answer, err := h.Call(t.Context(), call(namespace, operation, payload))
+		if answer != nil || err == nil || !strings.HasPrefix(err.Error(), "Callback evaluation failure: ") || strings.Contains(err.Error(), "panic") {
+			t.Errorf("%s: %q, %v, want a failure", name, answer, err)
+		}
+	}
+}
+
+// stubborn is an implementation that does not look at its context.
+type stubborn struct {
+	Images
+	called, release chan struct{}
+}
+
+func (s *stubborn) Digest(context.Context, string) (string, error) {
+	close(s.called)
+	<-s.release
+	return "sha256:late", nil
+}
+
+func TestACallEndsWithItsContext(t *testing.T) {
+	for _, cache := range []*Cache{nil, NewCache()} {
+		h, _ := hostFor(everything)
+		images := &stubborn{called: make(chan struct{}), release: make(chan struct{})}
+		h.Services = Services{Images: images, Cache: cache}
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { <-images.called; cancel() }()
+		answer, err := h.Call(ctx, call("oci", "v1/manifest_digest", `"a"`))
+		if answer != nil || !errors.Is(err, context.Canceled) || err.Error() != "Callback evaluation failure: context canceled" {
+			t.Errorf("Call = %q, %v, want the end of its context", answer, err)
+		}
+		close(images.release)
+		// A call whose time is over from the start asks nobody: called would be
+		// closed twice.
+		if _, err := h.Call(ctx, call("oci", "v1/manifest_digest", `"b"`)); !errors.Is(err, context.Canceled) {
+			t.Errorf("Call = %v, want the end of its context", err)
+		}
+	}
+}
+
+// broken panics.
+type broken struct{ Images }
+
+func TestAPanicCostsOneCall(t *testing.T) {
+	for _, cache := range []*Cache{nil, NewCache()} {
+		h, _ := hostFor(everything)
+		h.Services = Services{Images: &broken{}, Cache: cache}
+		_, err := h.Call(t.Context(), call("oci", "v1/manifest_digest", `"a"`))
+		if err == nil || !strings.HasPrefix(err.Error(), "Callback evaluation failure: panic: ") {
+			t.Errorf("Call = %v, want the panic as an error", err)
 		}
 	}
 }

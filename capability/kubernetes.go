@@ -203,7 +203,7 @@ func (h *Host) Inventory(ctx context.Context, apiVersion, kind string) (plural s
 	const capability = "kubernetes/list_resources_all"
 	if h.Allows == nil || !h.Allows(capability) {
 		h.Log.Error("capability refused", "policy", h.Policy, "capability", capability)
-		return "", nil, 0, fmt.Errorf("Policy has not been granted access to the '%s' host capability. The violation has been reported.", capability) //nolint:revive,staticcheck // upstream's text
+		return "", nil, 0, &refusal{fmt.Sprintf("the '%s' host capability", capability)}
 	}
 	r := Resource{apiVersion, kind}
 	list, revision, err = h.list(ctx, listQuery{resource: r, everywhere: true})
@@ -225,21 +225,13 @@ func (h *Host) cluster() (*Cluster, error) {
 	return h.Services.Cluster, nil
 }
 
-// evaluated gives an error of the execution of a call Kubewarden's prefix.
-func evaluated(err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("Callback evaluation failure: %w", err) //nolint:revive,staticcheck // upstream's prefix
-}
-
 // mayRead refuses a kind that the policy was not granted.
 func (h *Host) mayRead(r Resource) error {
 	if slices.Contains(h.Resources, r) {
 		return nil
 	}
 	h.refused(r.String())
-	return fmt.Errorf("Policy has not been granted access to Kubernetes %s resources. The violation has been reported.", r) //nolint:revive,staticcheck // upstream's text
+	return &refusal{"Kubernetes " + r.String() + " resources"}
 }
 
 // mayReadIn refuses a policy of one namespace another one, and all of them.

@@ -2,7 +2,11 @@ package capability
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
+	"net"
+	"sync"
+	"time"
 
 	"github.com/warder-dev/warder/artifact"
 )
@@ -16,6 +20,12 @@ type Services struct {
 	Signatures Signatures
 	// Cluster is the Kubernetes cluster that policies read.
 	Cluster *Cluster
+	// Resolver looks up names; nil is net.DefaultResolver.
+	Resolver *net.Resolver
+	// Cache keeps answers for a short while; nil keeps none.
+	Cache *Cache
+	// Metrics counts the calls; nil counts none.
+	Metrics *Metrics
 }
 
 // Images answers about images in registries. It is safe for concurrent use.
@@ -42,3 +52,57 @@ type Resource struct{ APIVersion, Kind string }
 
 // String returns apiVersion and kind as in "apps/v1/Deployment".
 func (r Resource) String() string { return r.APIVersion + "/" + r.Kind }
+
+// Cache is what the hosts of a process remember: answers of registries and of
+// the resolver for a short while, and Mozilla's roots for good. Failures are
+// never kept. It is safe for concurrent use; NewCache makes one.
+type Cache struct {
+	images, signatures, names *cache // nil keeps nothing
+	roots                     func() *x509.CertPool
+}
+
+const (
+	// registryTTL is how long answers of registries count, from Kubewarden.
+	registryTTL = time.Minute
+	// nameTTL is short: Kubewarden asks its resolver each time, whatever its
+	// documentation says of a minute.
+	nameTTL = 5 * time.Second
+
+	// imageBytes is room for 8 manifests of the largest size that registries
+	// take (4 MiB, OCI distribution-spec), or some ten thousand of the usual 2 KiB.
+	imageBytes = 32 << 20
+	// signatureBytes and nameBytes are room for some ten thousand answers of 100
+	// bytes, with what the cache itself needs for each.
+	signatureBytes = 4 << 20
+	nameBytes      = 4 << 20
+)
+
+// NewCache returns an empty cache.
+func NewCache() *Cache {
+	return &Cache{
+		images:     newCache(imageBytes, registryTTL),
+		signatures: newCache(signatureBytes, registryTTL),
+		names:      newCache(nameBytes, nameTTL),
+		roots:      sync.OnceValue(mozillaRoots),
+	}
+}
+
+func (s Services) cache() *Cache {
+	if s.Cache == nil {
+		return &Cache{roots: mozillaRoots}
+	}
+	return s.Cache
+}
+
+// keep returns what c has for key, or what load finds; c may be nil. An error
+// is a failure.
+func keep(ctx context.Context, c *cache, key string, load func(context.Context) ([]byte, error)) ([]byte, error) {
+	var answer []byte
+	var err error
+	if c == nil {
+		answer, err = load(ctx)
+	} else {
+		answer, err = c.get(ctx, key, load)
+	}
+	return answer, evaluated(err)
+}
