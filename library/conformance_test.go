@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/warder-dev/warder/capability"
 	"github.com/warder-dev/warder/library"
 	"github.com/warder-dev/warder/review"
 	"github.com/warder-dev/warder/sdk"
@@ -148,28 +150,41 @@ func (c conformanceCase) cannotRun() string {
 		return "no built-in of this name yet"
 	case c.Network:
 		return "needs a network"
-	case c.Replay != nil:
-		return "needs a recorded session"
 	}
 	return ""
 }
 
-func (c conformanceCase) check(t *testing.T, dir string) {
+// read returns the request, and the session if there is one.
+func (c conformanceCase) read(t *testing.T, dir string) (request, session []byte) {
+	t.Helper()
 	request, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(c.Request)))
+	if err == nil && c.Replay != nil {
+		session, err = os.ReadFile(filepath.Join(dir, filepath.FromSlash(*c.Replay)))
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	have := c.run(request)
+	return request, session
+}
+
+func (c conformanceCase) check(t *testing.T, dir string) {
+	request, session := c.read(t, dir)
+	have := c.run(request, session)
 	for _, problem := range c.Expect.problems(have) {
 		t.Errorf("%s: %s\nexit %d, output:\n%s", c.Name, problem, have.exit, have.output)
 	}
 }
 
-// run does what `kwctl run` does.
-func (c conformanceCase) run(text []byte) outcome {
-	failed := func(format string, args ...any) outcome { return outcome{1, fmt.Sprintf(format, args...)} }
+// run does what `kwctl run` does. A session answers what the policy asks of its
+// host; nil is none.
+func (c conformanceCase) run(text, session []byte) outcome {
 	builtin, _ := c.builtin()
-	judge, err := builtin.Policy.Load(c.Settings)
+	return c.judge(builtin.Policy, text, session)
+}
+
+func (c conformanceCase) judge(p sdk.Policy, text, session []byte) outcome {
+	failed := func(format string, args ...any) outcome { return outcome{1, fmt.Sprintf(format, args...)} }
+	judge, err := p.Load(c.Settings)
 	if err != nil {
 		return failed("Provided settings are not valid: %v", err)
 	}
@@ -177,7 +192,11 @@ func (c conformanceCase) run(text []byte) outcome {
 	if err != nil {
 		return failed("request: %v", err)
 	}
-	verdict, err := judge(context.Background(), req)
+	ctx, warn, err := c.replay(context.Background(), session)
+	if err != nil {
+		return failed("%v", err)
+	}
+	verdict, err := judge(ctx, req)
 	if err != nil {
 		return failed("no verdict: %v", err)
 	}
@@ -189,7 +208,33 @@ func (c conformanceCase) run(text []byte) outcome {
 	if err != nil {
 		return failed("%v", err)
 	}
-	return outcome{0, line}
+	return outcome{0, warn() + line}
+}
+
+// replay returns a context in which the session answers, and what there is to
+// warn of afterwards. Without allowContextAware it reads nothing of the cluster.
+func (c conformanceCase) replay(ctx context.Context, session []byte) (context.Context, func() string, error) {
+	if session == nil {
+		return ctx, func() string { return "" }, nil
+	}
+	recorded, err := capability.ParseSession(session)
+	if err != nil {
+		return nil, nil, err
+	}
+	host := &capability.Host{Policy: c.Policy, Allows: func(string) bool { return true }, Log: slog.New(slog.DiscardHandler)}
+	if c.AllowContextAware {
+		// A built-in says nowhere what it reads: what the session has.
+		for _, kind := range regexp.MustCompile(`api_version: (\S+)\s+kind: (\S+)`).FindAllSubmatch(session, -1) {
+			host.Resources = append(host.Resources, capability.Resource{APIVersion: string(kind[1]), Kind: string(kind[2])})
+		}
+	}
+	warn := func() (text string) {
+		for _, question := range recorded.Unplayed() {
+			text += "warning: recorded and not asked: " + question + "\n"
+		}
+		return text
+	}
+	return sdk.WithHost(ctx, capability.NewPlayer(host, recorded)), warn, nil
 }
 
 func (c conformanceCase) parseRequest(text []byte) (*sdk.Request, error) {
@@ -277,7 +322,8 @@ func (e expectation) responseProblems(have outcome) (problems []string) {
 		Allowed *bool   `json:"allowed"`
 		Patch   *string `json:"patch"`
 	}
-	if err := json.Unmarshal([]byte(have.output), &response); err != nil {
+	lines := strings.Split(have.output, "\n") // warnings come before the response
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &response); err != nil {
 		return []string{"the output is no response: " + err.Error()}
 	}
 	if e.Allowed != nil && (response.Allowed == nil || *response.Allowed != *e.Allowed) {
@@ -370,5 +416,43 @@ func TestConformanceRunnerFindsWhatIsWrong(t *testing.T) {
 	}
 	if problems := (expectation{Exit: float64(0)}).problems(outcome{1, ""}); len(problems) != 1 {
 		t.Errorf("exit: %q, want one problem", problems)
+	}
+}
+
+// Until there is a built-in that asks its host, this policy shows that sessions
+// are replayed: it wants the Namespace of a Pod to be there, as
+// context-aware-demo does among other things.
+func TestConformanceReplaysSessions(t *testing.T) {
+	knowsNamespace := sdk.Define(func(ctx context.Context, _ *struct{}, req *sdk.Request) (sdk.Verdict, error) {
+		if _, err := sdk.GetResource(ctx, sdk.GetQuery{APIVersion: "v1", Kind: "Namespace", Name: req.Namespace}); err != nil {
+			return sdk.Reject(err.Error()), nil
+		}
+		return sdk.Accept(), nil
+	})
+	asksNothing := sdk.Define(func(context.Context, *struct{}, *sdk.Request) (sdk.Verdict, error) { return sdk.Accept(), nil })
+	yes, no := true, false
+	dir := filepath.Join("testdata", "conformance")
+	replayed := 0
+	for _, c := range readConformance(t, dir) {
+		if c.Policy != "context-aware-demo" || c.Expect.Allowed == nil || c.Name == "Accept and mutate" {
+			continue
+		}
+		replayed++
+		request, session := c.read(t, dir)
+		for _, problem := range c.Expect.problems(c.judge(knowsNamespace, request, session)) {
+			t.Errorf("%s: %s", c.Name, problem)
+		}
+		unused := expectation{Exit: 0.0, Allowed: &yes, OutputMatches: []string{`^warning: recorded and not asked: !KubernetesGetResource \{`}}
+		for _, problem := range unused.problems(c.judge(asksNothing, request, session)) {
+			t.Errorf("%s, when nothing is asked: %s", c.Name, problem)
+		}
+		c.AllowContextAware = false
+		refused := expectation{Exit: 0.0, Allowed: &no, OutputMatches: []string{"not been granted access to Kubernetes v1/Namespace resources"}}
+		for _, problem := range refused.problems(c.judge(knowsNamespace, request, session)) {
+			t.Errorf("%s, without allowContextAware: %s", c.Name, problem)
+		}
+	}
+	if replayed < 2 {
+		t.Errorf("%d cases are replayed, want at least 2", replayed)
 	}
 }
