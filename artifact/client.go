@@ -102,13 +102,28 @@ func NewClient(opts ClientOptions) (*Client, error) {
 	return &Client{hosts: hosts, keys: keys, agent: firstOf(opts.UserAgent, "warder"), sessions: map[string]session{}}, nil
 }
 
-// Reach returns the options with which go-containerregistry reads from the
-// registry of ref: transport, credentials and context.
+// Reach returns the options with which a Verifier reads from the registry of
+// ref: transport, credentials and context. It is a Reach.
 func (c *Client) Reach(ctx context.Context, ref name.Reference) ([]remote.Option, error) {
-	return c.options(ctx, ref.Context(), transport.PullScope)
+	return c.small(ctx, ref, transport.PullScope)
 }
 
-// options does the same for an action: transport.PullScope or PushScope.
+// ReachPush is Reach for Sign, which also pushes.
+func (c *Client) ReachPush(ctx context.Context, ref name.Reference) ([]remote.Option, error) {
+	return c.small(ctx, ref, transport.PushScope)
+}
+
+// small returns options with which small things alone are read.
+func (c *Client) small(ctx context.Context, ref name.Reference, action string) ([]remote.Option, error) {
+	s, err := c.session(ctx, ref.Context(), action)
+	if err != nil {
+		return nil, err
+	}
+	return []remote.Option{remote.WithContext(ctx), remote.WithTransport(bounded{s})}, nil
+}
+
+// options returns the options with which go-containerregistry talks to the
+// registry of repo, for an action: transport.PullScope or PushScope.
 func (c *Client) options(ctx context.Context, repo name.Repository, action string) ([]remote.Option, error) {
 	s, err := c.session(ctx, repo, action)
 	if err != nil {

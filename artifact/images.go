@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
 // maxImageConfigBytes bounds the configuration of an image that a policy asks for.
@@ -32,7 +33,7 @@ func (c *Client) Digest(ctx context.Context, image string) (string, error) {
 }
 
 func (c *Client) digest(ctx context.Context, ref name.Reference) (string, error) {
-	options, err := c.Reach(ctx, ref)
+	options, err := c.options(ctx, ref.Context(), transport.PullScope)
 	if err != nil {
 		return "", err
 	}
@@ -137,7 +138,7 @@ func (c *Client) config(ctx context.Context, repo name.Repository, d descriptor)
 
 // manifest reads a manifest or index, and returns it with its digest.
 func (c *Client) manifest(ctx context.Context, ref name.Reference) (raw []byte, digest string, err error) {
-	options, err := c.Reach(ctx, ref)
+	options, err := c.options(ctx, ref.Context(), transport.PullScope)
 	if err != nil {
 		return nil, "", err
 	}
@@ -152,7 +153,7 @@ func (c *Client) manifest(ctx context.Context, ref name.Reference) (raw []byte, 
 // not nil, is told how much is there.
 func (c *Client) blob(ctx context.Context, repo name.Repository, d descriptor, progress func(done, total int64)) ([]byte, error) {
 	ref := repo.Digest(d.Digest)
-	options, err := c.Reach(ctx, ref)
+	options, err := c.options(ctx, ref.Context(), transport.PullScope)
 	if err != nil {
 		return nil, err
 	}

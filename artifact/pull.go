@@ -13,10 +13,9 @@ type Puller struct {
 	Client *Client
 	// Store keeps what was pulled. Without one everything is pulled each time.
 	Store *Store
-	// Verify, when set, says who has signed an image: it returns the digest of
-	// what was signed, and that is pulled and nothing else. What is in no
-	// registry is refused then.
-	Verify func(ctx context.Context, image string) (digest string, err error)
+	// Verify, when set, says what of an image is signed as it must be: that is
+	// pulled and nothing else. What is in no registry is refused then.
+	Verify func(ctx context.Context, image string) (Verified, error)
 	// Progress is told how many bytes of a reference's module are there, and
 	// how many there are in all: -1 when that is not known.
 	Progress func(reference string, done, total int64)
@@ -74,10 +73,14 @@ func (p *Puller) pull(ctx context.Context, r Reference) (*Module, error) {
 		if err != nil {
 			return nil, err
 		}
-		if digest != "" && digest != verified || !isSHA256(verified) {
-			return nil, fmt.Errorf("digest %s was verified, which is not what was asked for", verified)
+		if digest != "" && digest != verified.Digest || !isSHA256(verified.Digest) {
+			return nil, fmt.Errorf("digest %s was verified, which is not what was asked for", verified.Digest)
 		}
-		return p.pullDigest(ctx, r, verified, nil)
+		m, err := p.pullDigest(ctx, r, verified.Digest, nil)
+		if err == nil && m.Stale == nil {
+			m.Stale = verified.Stale
+		}
+		return m, err
 	}
 	if digest != "" {
 		return p.pullDigest(ctx, r, digest, nil)

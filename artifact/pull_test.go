@@ -347,9 +347,9 @@ func TestWhatWasVerifiedIsPulledAndNothingElse(t *testing.T) {
 	_, digest, _ := strings.Cut(pinned, "@")
 	h.push(h.insecure(), later, "acme/p:v1") // the tag has moved since
 	var images []string
-	verify := func(_ context.Context, image string) (string, error) {
+	verify := func(_ context.Context, image string) (Verified, error) {
 		images = append(images, image)
-		return digest, nil
+		return Verified{Digest: digest}, nil
 	}
 	uri := h.host() + "/acme/p:v1"
 	store := newTestStore(t)
@@ -370,11 +370,11 @@ func TestWhatWasVerifiedIsPulledAndNothingElse(t *testing.T) {
 
 	// Nor when the registry is away.
 	h.between(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusBadGateway); return true })
-	p.Verify = func(context.Context, string) (string, error) { return someDigest, nil }
+	p.Verify = func(context.Context, string) (Verified, error) { return Verified{Digest: someDigest}, nil }
 	if m, err := p.Pull(t.Context(), uri); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("Pull = %v, %v, want ErrUnavailable and no other module", m, err)
 	}
-	p.Verify = func(context.Context, string) (string, error) { return "", os.ErrPermission }
+	p.Verify = func(context.Context, string) (Verified, error) { return Verified{}, os.ErrPermission }
 	if m, err := p.Pull(t.Context(), uri); !errors.Is(err, os.ErrPermission) {
 		t.Errorf("Pull = %v, %v, want what verification says", m, err)
 	}

@@ -12,7 +12,7 @@ import (
 
 // prepare makes the store's own folders and takes its lock.
 func (s *Store) prepare(kind int) (unlock func(), err error) {
-	for _, dir := range []string{"modules", "manifests", "refs", "tmp"} {
+	for _, dir := range []string{"modules", "manifests", "refs", "verified", "tmp"} {
 		if err := os.MkdirAll(s.own(dir), 0o755); err != nil {
 			return nil, err
 		}
