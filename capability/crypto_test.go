@@ -223,7 +223,8 @@ func TestMozillasRootsAreTheDefault(t *testing.T) {
 		}
 		all++
 	}
-	if all < 100 || cached.roots() != cached.roots() || !mozillaRoots().Equal(cached.roots()) {
+	first, second := cached.roots(), cached.roots()
+	if all < 100 || first != second || !mozillaRoots().Equal(first) {
 		t.Errorf("%d roots, or the cache makes others each time", all)
 	}
 }
