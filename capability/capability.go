@@ -108,7 +108,7 @@ func (h *Host) admit(c sdk.HostCall) (operation, error) {
 	}
 	if c.Namespace != "tracing" && (h.Allows == nil || !h.Allows(c.Capability())) {
 		h.Log.Error("capability refused", "policy", h.Policy, "capability", c.Capability())
-		return nil, &refusal{fmt.Sprintf("the '%s' host capability", c.Capability())}
+		return nil, refuse("Policy has not been granted access to the '%s' host capability.", c.Capability())
 	}
 	return operationOf(c.Namespace, c.Operation)
 }
@@ -143,12 +143,14 @@ func attended(ctx context.Context, ask func(context.Context) ([]byte, error)) ([
 }
 
 // refusal says that a policy asks for what it was not granted.
-type refusal struct{ what string }
+type refusal struct{ text string }
 
-// Error is Kubewarden's text, full stop included.
-func (r *refusal) Error() string {
-	return "Policy has not been granted access to " + r.what + ". The violation has been reported."
+// refuse makes a refusal, which ends as Kubewarden's do.
+func refuse(format string, args ...any) error {
+	return &refusal{fmt.Sprintf(format, args...) + " The violation has been reported."}
 }
+
+func (r *refusal) Error() string { return r.text }
 
 // failure is why a question that was granted and understood has no answer.
 type failure struct{ cause error }

@@ -203,7 +203,7 @@ func (h *Host) Inventory(ctx context.Context, apiVersion, kind string) (plural s
 	const capability = "kubernetes/list_resources_all"
 	if h.Allows == nil || !h.Allows(capability) {
 		h.Log.Error("capability refused", "policy", h.Policy, "capability", capability)
-		return "", nil, 0, &refusal{fmt.Sprintf("the '%s' host capability", capability)}
+		return "", nil, 0, refuse("Policy has not been granted access to the '%s' host capability.", capability)
 	}
 	r := Resource{apiVersion, kind}
 	list, revision, err = h.list(ctx, listQuery{resource: r, everywhere: true})
@@ -231,7 +231,7 @@ func (h *Host) mayRead(r Resource) error {
 		return nil
 	}
 	h.refused(r.String())
-	return &refusal{"Kubernetes " + r.String() + " resources"}
+	return refuse("Policy has not been granted access to Kubernetes %s resources.", r)
 }
 
 // mayReadIn refuses a policy of one namespace another one, and all of them.
@@ -244,7 +244,7 @@ func (h *Host) mayReadIn(namespace string) error {
 	if namespace == "" {
 		where = "all namespaces"
 	}
-	return fmt.Errorf("Policy of namespace '%s' has not been granted access to %s. The violation has been reported.", h.Namespace, where) //nolint:revive,staticcheck // in the style of upstream's
+	return refuse("Policy of namespace '%s' has not been granted access to %s.", h.Namespace, where)
 }
 
 // mayReadScope refuses a policy of one namespace what is in none.
@@ -260,7 +260,7 @@ func (h *Host) mayReadScope(ctx context.Context, c *Cluster, r Resource) error {
 		return nil
 	}
 	h.refused(r.String())
-	return fmt.Errorf("Policy of namespace '%s' has not been granted access to cluster wide %s resources. The violation has been reported.", h.Namespace, r) //nolint:revive,staticcheck // in the style of upstream's
+	return refuse("Policy of namespace '%s' has not been granted access to cluster wide %s resources.", h.Namespace, r)
 }
 
 // refused reports a violation.
