@@ -82,12 +82,12 @@ func (s *Session) ask(q question) ([]byte, error) {
 	s.play(i)
 	next := s.exchanges[i]
 	if want, have := next.question.String(), q.String(); want != have {
-		return nil, unexpectedQuestion(want, have)
+		return nil, mismatch(want, have)
 	}
 	return next.result()
 }
 
-func unexpectedQuestion(want, have string) error {
+func mismatch(want, have string) error {
 	return evaluated(fmt.Errorf("Replay error: unexpected request. Was expecting %s, got %s instead", cut(want), cut(have))) //nolint:staticcheck // upstream's text
 }
 
@@ -112,7 +112,7 @@ func (s *Session) inventory(r Resource) (plural string, list json.RawMessage, re
 		if i == len(s.exchanges) {
 			return "", nil, 0, evaluated(errEmpty)
 		}
-		return "", nil, 0, unexpectedQuestion(s.exchanges[i].question.String(), listAll.String())
+		return "", nil, 0, mismatch(s.exchanges[i].question.String(), listAll.String())
 	}
 	if list, err = s.exchanges[at].result(); err != nil {
 		return "", nil, 0, err
