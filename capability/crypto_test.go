@@ -61,12 +61,12 @@ func issue(t *testing.T, issuer *authority, name string, change func(*x509.Certi
 
 func ca(c *x509.Certificate) { c.IsCA, c.KeyUsage = true, x509.KeyUsageCertSign }
 
-// certUntil ends the validity, and from starts it.
-func certUntil(at time.Time, also func(*x509.Certificate)) func(*x509.Certificate) {
+// endingAt and startingAt bound the validity.
+func endingAt(at time.Time, also func(*x509.Certificate)) func(*x509.Certificate) {
 	return func(c *x509.Certificate) { also(c); c.NotAfter = at }
 }
 
-func from(at time.Time, also func(*x509.Certificate)) func(*x509.Certificate) {
+func startingAt(at time.Time, also func(*x509.Certificate)) func(*x509.Certificate) {
 	return func(c *x509.Certificate) { also(c); c.NotBefore = at }
 }
 
@@ -105,13 +105,13 @@ func trust(t *testing.T, h *Host, q certificateQuestion) (answer string, err err
 func TestCertificatesAreTrustedAsKubewardenDoes(t *testing.T) {
 	hour := time.Hour
 	root := issue(t, nil, "root", ca)
-	oldRoot := issue(t, nil, "old root", certUntil(noon().Add(-hour), ca))
+	oldRoot := issue(t, nil, "old root", endingAt(noon().Add(-hour), ca))
 	plainRoot := issue(t, nil, "root that says nothing of itself", func(c *x509.Certificate) { c.BasicConstraintsValid = false })
 	other := issue(t, nil, "other", ca)
 	namesake := issue(t, nil, "root", ca)
 	middle := issue(t, root, "middle", ca)
-	oldMiddle := issue(t, root, "old middle", certUntil(noon().Add(-hour), ca))
-	newMiddle := issue(t, root, "new middle", from(noon().Add(hour), ca))
+	oldMiddle := issue(t, root, "old middle", endingAt(noon().Add(-hour), ca))
+	newMiddle := issue(t, root, "new middle", startingAt(noon().Add(hour), ca))
 	low := issue(t, middle, "low", ca)
 	noCA := issue(t, root, "no CA", leaf)
 	edge := noon().Add(10 * hour)
@@ -131,8 +131,8 @@ func TestCertificatesAreTrustedAsKubewardenDoes(t *testing.T) {
 		{"one that signed itself and is the root", plainRoot, chain(plainRoot), noon(), ""},
 		{"for servers", issue(t, root, "a", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }), chain(root), noon(), ""},
 		{"for signing code", issue(t, root, "a", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning} }), chain(root), noon(), ""},
-		{"in its first second", issue(t, root, "a", from(edge, leaf)), chain(root), edge, ""},
-		{"in its last second", issue(t, root, "a", certUntil(edge, leaf)), chain(root), edge.Add(time.Second / 2), ""},
+		{"in its first second", issue(t, root, "a", startingAt(edge, leaf)), chain(root), edge, ""},
+		{"in its last second", issue(t, root, "a", endingAt(edge, leaf)), chain(root), edge.Add(time.Second / 2), ""},
 
 		{"by nobody", issue(t, root, "a", leaf), []certificate{}, noon(), reasonUntrusted},
 		{"by another root", issue(t, root, "a", leaf), chain(other), noon(), reasonUntrusted},
@@ -140,9 +140,9 @@ func TestCertificatesAreTrustedAsKubewardenDoes(t *testing.T) {
 		{"a root that is not the last", issue(t, root, "a", leaf), chain(root, other), noon(), reasonUntrusted},
 		{"an intermediate is missing", issue(t, low, "a", leaf), chain(low, root), noon(), reasonUntrusted},
 		{"by one that is no CA", issue(t, noCA, "a", leaf), chain(noCA, root), noon(), reasonUntrusted},
-		{"after its end", issue(t, root, "a", certUntil(edge, leaf)), chain(root), edge.Add(time.Second), reasonExpired},
-		{"before its start", issue(t, root, "a", from(edge, leaf)), chain(root), edge.Add(-time.Second), reasonTooEarly},
-		{"after its end, and unknown", issue(t, root, "a", certUntil(noon().Add(-hour), leaf)), chain(other), noon(), reasonExpired},
+		{"after its end", issue(t, root, "a", endingAt(edge, leaf)), chain(root), edge.Add(time.Second), reasonExpired},
+		{"before its start", issue(t, root, "a", startingAt(edge, leaf)), chain(root), edge.Add(-time.Second), reasonTooEarly},
+		{"after its end, and unknown", issue(t, root, "a", endingAt(noon().Add(-hour), leaf)), chain(other), noon(), reasonExpired},
 		{"an intermediate has expired", issue(t, oldMiddle, "a", leaf), chain(oldMiddle, root), noon(), reasonExpired},
 		{"an intermediate is not valid yet", issue(t, newMiddle, "a", leaf), chain(newMiddle, root), noon(), reasonTooEarly},
 		{"the time of an intermediate that is not needed", issue(t, middle, "a", leaf), chain(oldMiddle, middle, root), noon(), ""},
@@ -179,7 +179,7 @@ func TestWithoutAnInstantACertificateIsJudgedNow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // starts in 2000
 		now := time.Now()
 		root := issue(t, nil, "root", ca)
-		cert := issue(t, root, "a", certUntil(now.Add(time.Hour), from(now.Add(-time.Hour), leaf)))
+		cert := issue(t, root, "a", endingAt(now.Add(time.Hour), startingAt(now.Add(-time.Hour), leaf)))
 		h, _ := hostFor(everything)
 		empty := ""
 		text, err := json.Marshal(certificateQuestion{Cert: cert.der(), Chain: chain(root)})
