@@ -82,7 +82,8 @@ func operationOf(namespace, name string) (operation, error) {
 }
 
 // Call answers one call. The order of the checks and the texts of the errors
-// are Kubewarden's. It returns when ctx is done, even if what it asks does not.
+// are Kubewarden's. It returns when ctx is done, even if what it asks does not;
+// then that still reads the payload, which nobody may change.
 func (h *Host) Call(ctx context.Context, c sdk.HostCall) ([]byte, error) {
 	start := time.Now()
 	answer, err := h.answer(ctx, c)
