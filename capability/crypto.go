@@ -2,6 +2,7 @@ package capability
 
 import (
 	"context"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -54,6 +55,11 @@ func (h *Host) isCertificateTrusted(_ context.Context, payload []byte) ([]byte, 
 		Reason  string `json:"reason"`
 	}{reason == "", reason})
 }
+
+// maxRSABits bounds the keys that signatures are checked with: the time of a
+// check grows with the square, and a certificate may be anybody's. It is
+// webpki's bound, and so Kubewarden's. Source: webpki RSA_PKCS1_2048_8192_SHA256.
+const maxRSABits = 8192
 
 const (
 	reasonExpired   = "Certificate is being used after its expiration date"
@@ -144,6 +150,9 @@ func (h *Host) authorities(q *certificateQuestion) (roots *x509.CertPool, interm
 		cert, err := c.parse()
 		if err != nil {
 			return nil, nil, fmt.Errorf("cert_chain[%d]: %w", i, err)
+		}
+		if key, ok := cert.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > maxRSABits {
+			return nil, nil, fmt.Errorf("cert_chain[%d]: RSA key of %d bits; %d are the most", i, key.N.BitLen(), maxRSABits)
 		}
 		intermediates = append(intermediates, cert)
 	}

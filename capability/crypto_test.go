@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
@@ -272,6 +273,28 @@ func TestAQuestionAboutACertificateThatCannotBeAnswered(t *testing.T) {
 	} {
 		if have, err := h.Call(t.Context(), call("crypto", "v1/is_certificate_trusted", payload)); have != nil || err == nil || err.Error() != want {
 			t.Errorf("%s: %s, %v, want %q", payload, have, err, want)
+		}
+	}
+}
+
+// The key of this root is a number of so many bits, and nobody's.
+func TestAKeyThatTakesTooLongToUseIsRefused(t *testing.T) {
+	signer := issue(t, nil, "signer", ca)
+	cert := issue(t, signer, "a", leaf)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "large"}, NotBefore: noon(), NotAfter: noon()}
+	h, _ := hostFor(everything)
+	for bits, want := range map[uint]string{
+		8192:  "",
+		16384: "Callback evaluation failure: cert_chain[0]: RSA key of 16384 bits; 8192 are the most",
+	} {
+		n := new(big.Int).SetBit(new(big.Int).Lsh(big.NewInt(1), bits-1), 0, 1)
+		der, err := x509.CreateCertificate(rand.Reader, template, signer.cert, &rsa.PublicKey{N: n, E: 65537}, signer.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = trust(t, h, certificateQuestion{cert.der(), []certificate{{"Der", der}}, instant(noon())})
+		if have := fmt.Sprint(err); want == "" && err != nil || want != "" && have != want {
+			t.Errorf("%d bits: %v, want %q", bits, err, want)
 		}
 	}
 }
