@@ -156,7 +156,7 @@ func (c *Client) session(ctx context.Context, repo name.Repository, action strin
 		return nil, fmt.Errorf("%s is no registry: %w", repo.RegistryStr(), err) // which is not that the image is missing
 	}
 	if err != nil {
-		return nil, classify(err)
+		return nil, classify(once(err))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -165,6 +165,17 @@ func (c *Client) session(ctx context.Context, repo name.Repository, action strin
 	}
 	c.sessions[key] = session{authorized, time.Now().Add(sessionFor)}
 	return authorized, nil
+}
+
+// once takes out what go-containerregistry says twice: it asks some hosts over
+// HTTP after HTTPS, which here is one and the same, unless it is refused.
+func once(err error) error {
+	var plain *PlainHTTPError
+	var first *url.Error
+	if !errors.As(err, &plain) && errors.As(err, &first) {
+		return first
+	}
+	return err
 }
 
 // forgetSessions drops those that have ended, or else half of them.

@@ -18,6 +18,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
 )
 
 // withTLS starts servers with a certificate.
@@ -440,4 +442,23 @@ func TestARegistryThatIsNoneIsSaid(t *testing.T) {
 	if err == nil || errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "is no registry") {
 		t.Errorf("Digest = %v, want it to say that this is no registry", err)
 	}
+}
+
+func FuzzDockerConfig(f *testing.F) {
+	for _, seed := range []string{
+		`{"auths":{"h.example":{"auth":"YTpi"}}}`, `{"auths":{"https://h.example/v1/":{"auth":"!"}}}`, `{"auths":{"h.example":7}}`, `{"auths":[]}`, `null`,
+		`{"auths":{"h.example":{"identitytoken":"x","username":"u"}}}`, `{"auths":{"h.example":null}}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var c dockerConfig
+		if err := json.Unmarshal(text, &c); err != nil || len(c.CredHelpers) > 0 || c.CredsStore != "" {
+			return // it would start a program
+		}
+		auth, err := c.find(t.Context(), "h.example")
+		if auth != nil && (err != nil || *auth == (authn.AuthConfig{})) {
+			t.Fatalf("%q: %v, %v", text, auth, err)
+		}
+	})
 }

@@ -101,10 +101,10 @@ func TestKilledChild(t *testing.T) {
 		t.Skip("for TestKilledAtAnyMoment")
 	}
 	work, host, dir := told[0], told[1], told[2]
-	fmt.Println("working")
+	fmt.Fprintln(os.Stdout, "working")
 	for i := 0; ; i++ {
 		if err := killWork(t.Context(), work, host, dir, i); err != nil {
-			fmt.Println(err)
+			fmt.Fprintln(os.Stdout, err)
 			return
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log"
+	"log" //nolint:depguard // go-containerregistry takes no other logger
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -184,7 +184,7 @@ func (h *registryHandler) blobFile(digest string) string {
 	return filepath.Join(h.dir, "blobs", "sha256", hexOf(digest))
 }
 
-func (h *registryHandler) manifests(w http.ResponseWriter, r *http.Request, repo, name string) error { //nolint:revive // a request and where it goes
+func (h *registryHandler) manifests(w http.ResponseWriter, r *http.Request, repo, name string) error {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 		h.mu.RLock()
@@ -217,7 +217,7 @@ func (h *registryHandler) manifests(w http.ResponseWriter, r *http.Request, repo
 	return refusal(http.StatusMethodNotAllowed, "UNSUPPORTED", "%s is not supported for manifests", r.Method)
 }
 
-func (h *registryHandler) putManifest(w http.ResponseWriter, r *http.Request, repo, name string) error { //nolint:revive // a request and where it goes
+func (h *registryHandler) putManifest(w http.ResponseWriter, r *http.Request, repo, name string) error {
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, manifestLimit))
 	if err != nil {
 		return refusal(http.StatusRequestEntityTooLarge, "SIZE_INVALID", "a manifest has at most %d bytes: %v", manifestLimit, err)
@@ -344,4 +344,4 @@ func sendJSON(w http.ResponseWriter, media string, value any) error {
 }
 
 // quiet is for go-containerregistry, whose log would tell every request again.
-func quiet() *log.Logger { return log.New(io.Discard, "", 0) } //nolint:depguard // it takes no other
+func quiet() *log.Logger { return log.New(io.Discard, "", 0) }

@@ -104,7 +104,7 @@ func page(w http.ResponseWriter, r *http.Request, list []string) ([]string, erro
 }
 
 // referrers lists the manifests whose subject is a digest: signatures, mostly.
-func (h *registryHandler) referrers(w http.ResponseWriter, r *http.Request, repo, subject string) error { //nolint:revive // a request and where it goes
+func (h *registryHandler) referrers(w http.ResponseWriter, r *http.Request, repo, subject string) error {
 	if !isSHA256(subject) {
 		return refusal(http.StatusBadRequest, "DIGEST_INVALID", "%q is no sha256 digest", subject)
 	}

@@ -36,9 +36,11 @@ func newTestRegistry(t testing.TB, dir string) http.Handler {
 	return h
 }
 
-// pushed puts a manifest with its blobs into a registry, and returns its digest.
-func pushedTo(t testing.TB, h http.Handler, repo, tag string, m imageManifest) string {
+// pushedTo puts a manifest with its blobs into a registry, as an image that is
+// repo:tag, or repo alone for no tag, and returns its digest.
+func pushedTo(t testing.TB, h http.Handler, image string, m imageManifest) string {
 	t.Helper()
+	repo, tag, _ := strings.Cut(image, ":")
 	config := []byte("{}")
 	if w := ask(h, http.MethodPost, "/v2/"+repo+"/blobs/uploads/?digest="+digestOf(config), string(config)); w.Code != http.StatusCreated {
 		t.Fatalf("blob: %d %s", w.Code, w.Body)
@@ -60,8 +62,8 @@ func pushedTo(t testing.TB, h http.Handler, repo, tag string, m imageManifest) s
 func TestARegistryKeepsEverythingAcrossRestarts(t *testing.T) {
 	dir := t.TempDir()
 	h := newTestRegistry(t, dir)
-	digest := pushedTo(t, h, "acme/p", "v1", imageManifest{Annotations: map[string]string{"a": "b"}})
-	signature := pushedTo(t, h, "acme/p", "", imageManifest{Subject: &descriptor{MediaType: mediaImage, Digest: digest}, ArtifactType: "signature"})
+	digest := pushedTo(t, h, "acme/p:v1", imageManifest{Annotations: map[string]string{"a": "b"}})
+	signature := pushedTo(t, h, "acme/p", imageManifest{Subject: &descriptor{MediaType: mediaImage, Digest: digest}, ArtifactType: "signature"})
 	for _, leftover := range []string{"blobs/upload-1", "blobs/sha256/.new-2", "repositories/acme/p/_tags/.new-3"} {
 		if err := os.WriteFile(filepath.Join(dir, leftover), []byte("half"), 0o600); err != nil {
 			t.Fatal(err)
@@ -93,11 +95,11 @@ func TestARegistryKeepsEverythingAcrossRestarts(t *testing.T) {
 
 func TestReferrersAreThoseOfTheSubject(t *testing.T) {
 	h := newTestRegistry(t, t.TempDir())
-	digest := pushedTo(t, h, "acme/p", "v1", imageManifest{})
+	digest := pushedTo(t, h, "acme/p:v1", imageManifest{})
 	subject := &descriptor{MediaType: mediaImage, Digest: digest, Size: 1}
-	bundle := pushedTo(t, h, "acme/p", "", imageManifest{Subject: subject, ArtifactType: "bundle", Annotations: map[string]string{"n": "1"}})
-	other := pushedTo(t, h, "acme/p", "", imageManifest{Subject: subject})
-	pushedTo(t, h, "acme/p", "", imageManifest{Subject: &descriptor{MediaType: mediaImage, Digest: someDigest}})
+	bundle := pushedTo(t, h, "acme/p", imageManifest{Subject: subject, ArtifactType: "bundle", Annotations: map[string]string{"n": "1"}})
+	other := pushedTo(t, h, "acme/p", imageManifest{Subject: subject})
+	pushedTo(t, h, "acme/p", imageManifest{Subject: &descriptor{MediaType: mediaImage, Digest: someDigest}})
 	tests := []struct {
 		query    string
 		want     []string // "digest type annotation"
@@ -132,9 +134,9 @@ func TestReferrersAreThoseOfTheSubject(t *testing.T) {
 
 func TestManifestsAreDeletedWithTheirTags(t *testing.T) {
 	h := newTestRegistry(t, t.TempDir())
-	first := pushedTo(t, h, "p", "v1", imageManifest{})
-	pushedTo(t, h, "p", "v2", imageManifest{})
-	pushedTo(t, h, "p", "other", imageManifest{Annotations: map[string]string{"a": "b"}})
+	first := pushedTo(t, h, "p:v1", imageManifest{})
+	pushedTo(t, h, "p:v2", imageManifest{})
+	pushedTo(t, h, "p:other", imageManifest{Annotations: map[string]string{"a": "b"}})
 	status := func(method, ref string, want int) {
 		t.Helper()
 		if w := ask(h, method, "/v2/p/manifests/"+ref, ""); w.Code != want {
@@ -194,8 +196,8 @@ func TestARegistryRefusesWhatIsNotRight(t *testing.T) {
 func TestListsComeInPages(t *testing.T) {
 	h := newTestRegistry(t, t.TempDir())
 	for i := range 5 {
-		pushedTo(t, h, "p", fmt.Sprintf("v%d", i), imageManifest{})
-		pushedTo(t, h, fmt.Sprintf("q/r%d", i), "v", imageManifest{})
+		pushedTo(t, h, fmt.Sprintf("p:v%d", i), imageManifest{})
+		pushedTo(t, h, fmt.Sprintf("q/r%d:v", i), imageManifest{})
 	}
 	for _, tt := range []struct{ path, key, want string }{
 		{"/v2/p/tags/list", "tags", "v0 v1 v2 v3 v4"},
@@ -226,7 +228,7 @@ func TestListsComeInPages(t *testing.T) {
 func TestADamagedManifestIsNotServed(t *testing.T) {
 	dir := t.TempDir()
 	h := newTestRegistry(t, dir)
-	digest := pushedTo(t, h, "p", "v1", imageManifest{})
+	digest := pushedTo(t, h, "p:v1", imageManifest{})
 	if err := os.WriteFile(filepath.Join(dir, "blobs", "sha256", hexOf(digest)), []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -263,7 +263,7 @@ func parseCertificates(text []byte) ([]*x509.Certificate, error) {
 	}
 	cert, err := x509.ParseCertificate(text)
 	if err != nil {
-		return nil, errors.New("Raw certificate is not in PEM nor in DER encoding") //nolint:revive,staticcheck // upstream's text
+		return nil, errors.New("Raw certificate is not in PEM nor in DER encoding") //nolint:staticcheck // upstream's text
 	}
 	return []*x509.Certificate{cert}, nil
 }

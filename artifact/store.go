@@ -74,11 +74,13 @@ func DefaultStore() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("store: %w", err)
 	}
-	name := "kubewarden"
-	if runtime.GOOS == "darwin" {
-		name = "io.kubewarden.kubewarden"
+	switch runtime.GOOS {
+	case "darwin":
+		return filepath.Join(cache, "io.kubewarden.kubewarden", "store"), nil
+	case "windows":
+		return filepath.Join(cache, "kubewarden", "cache", "store"), nil
 	}
-	return filepath.Join(cache, name, "store"), nil
+	return filepath.Join(cache, "kubewarden", "store"), nil
 }
 
 // OpenStore opens the store in a folder, which is made when something is put
@@ -205,7 +207,11 @@ func (s *Store) find(r Reference) (*Module, error) {
 	if visibleErr != nil {
 		return nil, fmt.Errorf("store: %w", visibleErr)
 	}
-	if have := digestOf(data); have != rec.Module {
+	have := digestOf(data)
+	if now := s.record(r.StorePath()); now != nil && *now != *rec {
+		return s.find(r) // somebody has put another one there meanwhile
+	}
+	if have != rec.Module {
 		return nil, &DamagedError{file, have, rec.Module}
 	}
 	return moduleOf(r, rec, data), nil

@@ -158,7 +158,7 @@ func (e *host) anyWay(req *http.Request) (*http.Response, error) {
 			order = append(order, way)
 		}
 	}
-	var errs []error
+	var errs wayErrors
 	for _, way := range order {
 		attempt, err := again(req, len(errs))
 		if err != nil {
@@ -177,12 +177,42 @@ func (e *host) anyWay(req *http.Request) (*http.Response, error) {
 			e.way.Store(way)
 			return resp, nil
 		}
-		errs = append(errs, fmt.Errorf("%s: %w", [...]string{"HTTPS", "HTTPS without verification", "HTTP"}[way], err))
+		errs = append(errs, wayError{way, err})
 		if req.Context().Err() != nil {
 			break
 		}
 	}
-	return nil, errors.Join(errs...)
+	return nil, errs
+}
+
+// wayErrors is why each way to reach an insecure host has failed.
+type wayErrors []wayError
+
+type wayError struct {
+	way int32
+	err error
+}
+
+func (e wayErrors) Error() string {
+	names := [...]string{"HTTPS", "HTTPS without verification", "HTTP"}
+	var all []string
+	differ := false
+	for _, one := range e {
+		all = append(all, names[one.way]+": "+one.err.Error())
+		differ = differ || one.err.Error() != e[0].err.Error()
+	}
+	if !differ && len(e) > 0 {
+		return e[0].err.Error()
+	}
+	return strings.Join(all, "; ")
+}
+
+func (e wayErrors) Unwrap() []error {
+	all := make([]error, len(e))
+	for i, one := range e {
+		all[i] = one.err
+	}
+	return all
 }
 
 // again is the request for another attempt, with its body from the start.

@@ -56,7 +56,7 @@ func (p *progress) show(reference string, done, total int64) {
 	case p.width == 0:
 	case p.bar == nil:
 		p.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(p.w), progressbar.OptionSetDescription("pulling"),
-			progressbar.OptionShowBytes(true), progressbar.OptionSetWidth(max(10, min(40, p.width-60))), progressbar.OptionUseIECUnits(true),
+			progressbar.OptionShowBytes(true), progressbar.OptionShowCount(), progressbar.OptionSetWidth(max(10, min(40, p.width-60))), progressbar.OptionUseIECUnits(true),
 			progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(65*time.Millisecond))
 	default:
 		_ = p.bar.Set64(done) // a bar that cannot be drawn is not missed

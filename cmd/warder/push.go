@@ -42,6 +42,7 @@ manifest.`,
 			if err != nil {
 				return err
 			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "pushing %s, %s\n", args[0], bytesText(int64(len(module))))
 			reference, err := client.Push(cmd.Context(), module, args[1], meta.manifestAnnotations())
 			if err != nil {
 				return hint(err)

@@ -18,6 +18,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/warder-dev/warder/artifact"
+	"github.com/warder-dev/warder/capability"
 	"github.com/warder-dev/warder/wasm"
 )
 
@@ -78,6 +80,9 @@ func makeCertificate(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(os.WriteFile(ts.MkAbs(args[i]), pem.EncodeToMemory(block), 0o600))
 	}
 }
+
+// What policies ask about images is answered by the client that pulls them.
+var _ capability.Images = (*artifact.Client)(nil)
 
 func TestASizeIsReadable(t *testing.T) {
 	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 3885969: "3.7 MiB"} {
