@@ -165,19 +165,45 @@ func (p *Puller) pullTag(ctx context.Context, r Reference) (*Module, error) {
 // pullDigest returns the module of a manifest or index, whose bytes are raw when
 // the registry has sent them already.
 func (p *Puller) pullDigest(ctx context.Context, r Reference, digest string, raw []byte) (*Module, error) {
+	f, err := p.byDigest(ctx, r, digest, raw)
+	if err == nil && p.Verify != nil {
+		err = f.oneLayer()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p.keep(r, f), nil
+}
+
+func (p *Puller) byDigest(ctx context.Context, r Reference, digest string, raw []byte) (fetched, error) {
 	var damage error
 	if p.Store != nil {
 		m, manifests, err := p.Store.byDigest(r, digest)
 		if m != nil {
-			return p.keep(r, fetched{m, manifests}), nil
+			return fetched{m, manifests}, nil
 		}
 		damage = err
 	}
 	f, err := p.flights.do(ctx, digest, func(ctx context.Context) (fetched, error) { return p.fetch(ctx, r, digest, raw) })
 	if err != nil {
-		return nil, errors.Join(err, damage)
+		return fetched{}, errors.Join(err, damage)
 	}
-	return p.keep(r, f), nil
+	return f, nil
+}
+
+// oneLayer refuses a manifest with other layers than the module's: with what is
+// verified there is no question of which one was meant.
+func (f fetched) oneLayer() error {
+	for _, raw := range f.manifests {
+		manifest, _, err := parseManifest(raw)
+		if err != nil {
+			return err
+		}
+		if manifest != nil && len(manifest.Layers) != 1 {
+			return errors.New("Cannot verify local file integrity, the remote manifest doesn't have only one WASM layer") //nolint:staticcheck // upstream's text
+		}
+	}
+	return nil
 }
 
 // fetch goes from a manifest or index to the module. Bytes that are in the store

@@ -382,6 +382,13 @@ func TestWhatWasVerifiedIsPulledAndNothingElse(t *testing.T) {
 	if m, err := p.Pull(t.Context(), h.host()+"/acme/p@"+someDigest); err == nil || !strings.Contains(err.Error(), "not what was asked for") {
 		t.Errorf("Pull = %v, %v, want that another digest was verified", m, err)
 	}
+	h.between(nil)
+	config, layer := h.blob("acme/two", mediaConfig, []byte("{}")), h.blob("acme/two", mediaModule, signed)
+	two := h.put("/v2/acme/two/manifests/v1", mediaImage, imageManifest{SchemaVersion: 2, Config: &config, Layers: []descriptor{layer, layer}})
+	p.Verify = func(context.Context, string) (string, error) { return two, nil }
+	if m, err := p.Pull(t.Context(), h.host()+"/acme/two:v1"); err == nil || !strings.Contains(err.Error(), "doesn't have only one WASM layer") {
+		t.Errorf("Pull = %v, %v, want two layers refused", m, err)
+	}
 	for _, uri := range []string{"file:///p.wasm", "https://h.example/p.wasm"} {
 		if _, err := p.Pull(t.Context(), uri); err == nil || !strings.Contains(err.Error(), "Verification only works with OCI images: Not a valid oci image: ") {
 			t.Errorf("%s: Pull = %v, want it refused", uri, err)
