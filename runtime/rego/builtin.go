@@ -234,7 +234,7 @@ func (i *instance) answer(number uint32, args []uint64) (uint64, error) {
 	if err != nil || value == nil {
 		return 0, err
 	}
-	text, err := appendValue(nil, value.Value, i.evaluation.limit)
+	text, err := formatValue(value.Value, i.evaluation.limit)
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", b.name, err)
 	}

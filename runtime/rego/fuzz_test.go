@@ -22,7 +22,7 @@ func TestValuesGoThereAndBack(t *testing.T) {
 			t.Errorf("%s: %v", tt.dumped, err)
 			continue
 		}
-		got, err := appendValue(nil, term.Value, 1000)
+		got, err := formatValue(term.Value, 1000)
 		if want := tt.want; err != nil || want == "" && string(got) != tt.dumped || want != "" && string(got) != want {
 			t.Errorf("%s: %s, error %v; want %s", tt.dumped, got, err, tt.want)
 		}
@@ -49,14 +49,14 @@ func TestWhatIsNoValue(t *testing.T) {
 	for range maxDepth + 2 {
 		deep = ast.ArrayTerm(deep)
 	}
-	if _, err := appendValue(nil, deep.Value, 1<<20); err == nil || err.Error() != errDeep.Error() {
+	if _, err := formatValue(deep.Value, 1<<20); err == nil || err.Error() != errDeep.Error() {
 		t.Errorf("error %v of a deep value", err)
 	}
-	if _, err := appendValue(nil, ast.ArrayTerm(ast.StringTerm("aaaa"), ast.StringTerm("b")).Value, 5); err == nil ||
+	if _, err := formatValue(ast.ArrayTerm(ast.StringTerm("aaaa"), ast.StringTerm("b")).Value, 5); err == nil ||
 		err.Error() != "the policy wrote more than 5 bytes of output" {
 		t.Errorf("error %v of a long value", err)
 	}
-	if _, err := appendValue(nil, ast.MustParseTerm("x").Value, 5); err == nil {
+	if _, err := formatValue(ast.MustParseTerm("x").Value, 5); err == nil {
 		t.Error("a variable is a value")
 	}
 }
@@ -78,7 +78,7 @@ func FuzzValue(f *testing.F) {
 		var written [2][]byte
 		var read [2]*ast.Term
 		for n := range written {
-			if written[n], err = appendValue(nil, term.Value, 1<<20); err != nil {
+			if written[n], err = formatValue(term.Value, 1<<20); err != nil {
 				t.Fatalf("%q: %v", text, err)
 			}
 			if read[n], err = parseValue(written[n]); err != nil {

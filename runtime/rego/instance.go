@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -75,10 +76,10 @@ func i32s(n int) []api.ValueType {
 func (i *instance) abort(stack []uint64) {
 	text, err := i.text(stack[0])
 	if err != nil {
-		text = []byte("no message: " + err.Error())
+		panic(fmt.Errorf("opa_abort: %w", err))
 	}
-	i.log("policy aborts", "text", string(bytes.ToValidUTF8(text, []byte("\uFFFD"))))
-	panic(fmt.Errorf("opa_abort: %s", text))
+	i.log().Info("policy aborts", "text", valid(text))
+	panic(fmt.Errorf("opa_abort: %s", valid(text)))
 }
 
 func (i *instance) println(stack []uint64) {
@@ -86,16 +87,18 @@ func (i *instance) println(stack []uint64) {
 	if err != nil {
 		panic(err)
 	}
-	i.log("policy says", "text", string(bytes.ToValidUTF8(text, []byte("\uFFFD"))))
+	i.log().Info("policy says", "text", valid(text))
 }
 
-// log passes on what the guest says, to the policy's log while it judges.
-func (i *instance) log(message string, args ...any) {
+// valid is the text with U+FFFD for what is not UTF-8.
+func valid(text []byte) string { return string(bytes.ToValidUTF8(text, []byte("\uFFFD"))) }
+
+// log is where the guest's words go: to the policy's log while it judges.
+func (i *instance) log() *slog.Logger {
 	if i.evaluation != nil {
-		i.evaluation.log.Info(message, args...)
-		return
+		return i.evaluation.log
 	}
-	i.in.Log().Info(message, args...)
+	return i.in.Log()
 }
 
 // call calls an exported function and returns its result, 0 if it has none.
@@ -193,7 +196,7 @@ func (i *instance) table(name string) (map[string]uint32, error) {
 
 // headroom is the memory that the guest has after its documents before it must
 // ask for more: an instance whose memory has grown cannot go back to its
-// snapshot. A Pod of 5 KB takes OPA 60 KB; untouched pages cost nothing.
+// snapshot. A Pod of 5 KB takes OPA 50 KB; untouched pages cost nothing.
 const headroom = 2 << 20
 
 // widen makes room for what comes later.

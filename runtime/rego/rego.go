@@ -92,7 +92,7 @@ type Program struct {
 // module does not lend itself to it, makes the snapshot. The error is a
 // *guest.SettingsError when the settings are no object.
 func (m *Module) NewProgram(ctx context.Context, opts Options) (*Program, error) {
-	opts.ProgramOptions = opts.ProgramOptions.WithDefaults()
+	opts.ProgramOptions = opts.WithDefaults()
 	if string(bytes.TrimSpace(opts.Settings)) == "null" {
 		opts.Settings = json.RawMessage("{}")
 	}

@@ -77,10 +77,10 @@ func isData(term *ast.Term) bool {
 	return data
 }
 
-// appendValue appends a value as opa_value_parse reads it, if all is no longer
-// than the limit. (ast.Value.String escapes as Go does, which it does not read.)
-func appendValue(dst []byte, value ast.Value, limit int) ([]byte, error) {
-	e := encoder{dst: dst, limit: limit}
+// formatValue is a value as opa_value_parse reads it, unless it is longer than
+// the limit. (ast.Value.String escapes as Go does, which it does not read.)
+func formatValue(value ast.Value, limit int) ([]byte, error) {
+	e := encoder{limit: limit}
 	e.value(value, 0)
 	return e.dst, e.err
 }

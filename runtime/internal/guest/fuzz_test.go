@@ -2,6 +2,7 @@ package guest
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -74,7 +75,8 @@ func FuzzRewrite(f *testing.F) {
 	})
 }
 
-// A module that wazero compiles can be inspected, and names what it imports.
+// A module that wazero compiles can be inspected, and names what it imports. One
+// that is refused for its counts is not shown to wazero, which would believe them.
 func FuzzInspect(f *testing.F) {
 	for _, wasm := range modules(f) {
 		f.Add(wasm)
@@ -88,7 +90,7 @@ func FuzzInspect(f *testing.F) {
 		if err == nil && len(layout.Exports)+len(layout.Imports)+len(layout.Metadata) > len(wasm) {
 			t.Errorf("%+v from %d bytes", layout, len(wasm))
 		}
-		if err != nil && compiles(t, wasm) == nil {
+		if err != nil && !errors.Is(err, errCount) && compiles(t, wasm) == nil {
 			t.Errorf("wazero compiles what cannot be inspected: %v\n%x", err, wasm)
 		}
 	})
