@@ -121,14 +121,11 @@ func (t tree) put(value json.RawMessage, path ...string) {
 	t[path[len(path)-1]] = value
 }
 
-// data is the data document: the settings, or nothing, and what there is in the
-// cluster.
+// data is the data document of a policy that sees the cluster: the settings, or
+// nothing, and what there is.
 func (p *Program) data(inventory []listing) ([]byte, error) {
 	if p.opts.Flavour == Gatekeeper {
 		return gatekeeperData(inventory)
-	}
-	if len(p.opts.Kinds) == 0 {
-		return p.opts.Settings, nil
 	}
 	cluster, err := opaInventory(inventory)
 	if err != nil {
@@ -174,9 +171,6 @@ func opaInventory(inventory []listing) (tree, error) {
 // gatekeeperData is inventory.cluster.<apiVersion>.<kind>.<name> and
 // inventory.namespace.<namespace>.<apiVersion>.<kind>.<name>.
 func gatekeeperData(inventory []listing) ([]byte, error) {
-	if len(inventory) == 0 {
-		return []byte("{}"), nil
-	}
 	all := tree{"cluster": tree{}, "namespace": tree{}}
 	for _, l := range inventory {
 		objects, err := l.objects()

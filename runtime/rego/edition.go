@@ -43,12 +43,18 @@ func (p *Program) newEdition(ctx context.Context, first *instance, data []byte) 
 		return nil, context.Cause(ctx) // the instance may have been stopped at the last moment
 	}
 	if e.snapshot, err = first.in.Capture(); err != nil {
-		return nil, err
+		return nil, &snapshotError{err}
 	}
 	e.pool = &guest.Pool[*instance]{Make: e.attached, Drop: func(i *instance) { i.in.Close() }, Max: p.opts.Instances}
 	e.pool.Adopt(first)
 	return e, nil
 }
+
+// snapshotError says that the system gives no snapshot.
+type snapshotError struct{ err error }
+
+func (e *snapshotError) Error() string { return e.err.Error() }
+func (e *snapshotError) Unwrap() error { return e.err }
 
 func (e *edition) fill(ctx context.Context, first *instance, data []byte) (err error) {
 	defer first.begin(ctx)()
@@ -148,15 +154,11 @@ func (p *Program) once(ctx context.Context, data, input []byte) ([]byte, error) 
 
 // ask finds the instances to judge with. The error is a *Failure.
 func (p *Program) ask(ctx context.Context, input []byte) ([]byte, error) {
-	if len(p.opts.Kinds) == 0 {
-		if p.base != nil {
-			return p.base.ask(ctx, nil, input)
-		}
-		data, err := p.data(nil)
-		if err != nil {
-			return nil, p.failed(ctx, guest.StageInstantiate, err)
-		}
-		return p.once(ctx, data, input)
+	switch {
+	case p.document != nil && p.base != nil:
+		return p.base.ask(ctx, nil, input)
+	case p.document != nil:
+		return p.once(ctx, p.document, input)
 	}
 	inventory, err := p.gather(ctx)
 	if err != nil {

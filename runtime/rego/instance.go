@@ -127,7 +127,7 @@ func (i *instance) text(at uint64) ([]byte, error) {
 	if uint32(at) >= size {
 		return nil, fmt.Errorf("out of bounds memory access: host function reads text at %d", uint32(at))
 	}
-	text, _ := memory.Read(uint32(at), min(size-uint32(at), uint32(limit)+1)) // inside, as we have seen
+	text, _ := memory.Read(uint32(at), uint32(min(uint64(size-uint32(at)), uint64(limit)+1))) // inside, as we have seen
 	end := bytes.IndexByte(text, 0)
 	switch {
 	case end >= 0:

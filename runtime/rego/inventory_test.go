@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -319,4 +320,39 @@ func TestAnEditionThatIsGivenUpIsMadeByTheNext(t *testing.T) {
 		t.Errorf("error %v while somebody else makes an edition, want the context's", err)
 	}
 	<-p.building
+}
+
+// snapshots is how many snapshots this process holds, as files in memory.
+func snapshots(t *testing.T) (n int) {
+	t.Helper()
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip("this system does not tell")
+	}
+	for _, f := range files {
+		// A file that is closed meanwhile has no name.
+		if name, err := os.Readlink("/proc/self/fd/" + f.Name()); err == nil && strings.Contains(name, "warder-snapshot") {
+			n++
+		}
+	}
+	return n
+}
+
+func TestOldEditionsAreFreed(t *testing.T) {
+	before := snapshots(t)
+	p := program(t, answers, seeing(guest.Snapshot, &restless{}, Kind{"v1", "Thing"}))
+	for range 20 {
+		if _, err := p.Evaluate(bounded(t), request(`{"answer":{"uid":"","allowed":true}}`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.retired.Wait()
+	if n := snapshots(t) - before; n != 2 {
+		t.Errorf("%d snapshots after 20 editions, want the base and the current one", n)
+	}
+	p.Close()
+	if n := snapshots(t) - before; n != 0 {
+		t.Errorf("%d snapshots after Close", n)
+	}
+	p.base = nil // it is closed again when the test ends
 }

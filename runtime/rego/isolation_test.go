@@ -51,7 +51,7 @@ func TestNoRequestSeesAnother(t *testing.T) {
 		return opts
 	}
 	fresh, kept := program(t, hoard, options(guest.Fresh)), program(t, hoard, options(guest.Snapshot))
-	requests := secrets(200)
+	requests := secrets(80)
 	var all sync.WaitGroup
 	for worker := range 4 {
 		all.Go(func() {
@@ -129,18 +129,12 @@ func TestNoSecretStaysInAnIdleInstance(t *testing.T) {
 // Thousands of requests go through one instance: its memory is never full.
 func TestThousandsOfRequestsThroughOneInstance(t *testing.T) {
 	opts := isolated(guest.Snapshot)
-	opts.Settings, opts.Instances = json.RawMessage(aSetting), 1
-	p := program(t, hoard, opts)
-	requests := secrets(2)
-	var want [2]sdk.Verdict
-	for n, req := range requests {
-		var err error
-		if want[n], err = p.Evaluate(bounded(t), req); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for n := range 500 {
-		if v, err := p.Evaluate(bounded(t), requests[n%2]); err != nil || v.Warnings[0] != want[n%2].Warnings[0] {
+	opts.Instances = 1
+	p := program(t, answers, opts)
+	for n := range 3000 {
+		uid := fmt.Sprintf("%d-%s", n, bytes.Repeat([]byte("x"), n%1000))
+		v, err := p.Evaluate(bounded(t), request(fmt.Sprintf(`{"answer":{"uid":"","allowed":true,"warnings":[%q]}}`, uid)))
+		if err != nil || len(v.Warnings) != 1 || v.Warnings[0] != uid {
 			t.Fatalf("request %d: %+v, error %v", n, v, err)
 		}
 	}

@@ -77,8 +77,9 @@ type Program struct {
 	builtins map[uint32]builtin
 	strays   atomic.Int32
 	fresh    string // why there are no snapshots, "" if there are
+	document []byte // data, nil when there is an inventory to come with each request
 
-	// base has the settings in it, unless there is an inventory to come.
+	// base has the document in it; nil without snapshots.
 	base *edition
 	// building is held by whoever makes an edition.
 	building chan struct{}
@@ -107,6 +108,12 @@ func (m *Module) NewProgram(ctx context.Context, opts Options) (*Program, error)
 	if _, ok := p.settings["kubernetes"]; ok && opts.Flavour == OPA && len(opts.Kinds) > 0 {
 		opts.Log.Warn("the setting kubernetes is hidden by what the policy sees of the cluster")
 	}
+	if len(opts.Kinds) == 0 {
+		p.document = []byte("{}")
+		if opts.Flavour == OPA {
+			p.document = opts.Settings
+		}
+	}
 	first, err := p.instantiate(ctx)
 	if err != nil {
 		return nil, err
@@ -118,18 +125,15 @@ func (m *Module) NewProgram(ctx context.Context, opts Options) (*Program, error)
 	if p.fresh = m.Layout.Fresh; opts.Isolation == guest.Fresh {
 		p.fresh = "asked for"
 	}
-	var data []byte
-	if len(opts.Kinds) == 0 {
-		if data, err = p.data(nil); err != nil {
-			first.in.Close()
-			return nil, &guest.SettingsError{Message: err.Error()}
-		}
-	}
 	if p.fresh != "" {
 		first.in.Close()
 		return p, nil
 	}
-	p.base, err = p.newEdition(ctx, first, data)
+	p.base, err = p.newEdition(ctx, first, p.document)
+	if none := (*snapshotError)(nil); errors.As(err, &none) {
+		p.fresh = none.Error()
+		return p, nil
+	}
 	if err != nil {
 		return nil, p.failed(ctx, guest.StageInstantiate, err)
 	}
