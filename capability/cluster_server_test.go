@@ -1,9 +1,11 @@
 package capability
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -172,6 +174,8 @@ func (k *apiKind) typed(text []byte) []byte {
 }
 
 func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body) // a server does not notice that a client has gone before
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	s.mu.Lock()
 	hold := s.hold
 	s.mu.Unlock()
