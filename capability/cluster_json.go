@@ -150,7 +150,7 @@ func rawLookup(text []byte, path ...string) []byte {
 // rawIs says whether a quoted string means name.
 func rawIs(quoted []byte, name string) bool {
 	if isPlain(quoted) {
-		return string(quoted[1:len(quoted)-1]) == name
+		return string(quoted[1:len(quoted)-1]) == name // without making a string
 	}
 	text, ok := rawText(quoted)
 	return ok && text == name

@@ -34,7 +34,34 @@ type filter struct {
 	namespace  string
 	labels     labels.Selector
 	equal      []pair // labels that the selector wants to have one value
-	fields     fields.Requirements
+	fields     []fieldTest
+}
+
+// fieldTest compares one field of an object with a value.
+type fieldTest struct {
+	field, value string
+	path         []string
+	zero         string // what is not there counts as
+	unequal      bool   // is wanted
+}
+
+// newFieldTest returns a test of a field, whose value is "" when it is not
+// there, except for the few fields whose zero value the API server compares but
+// does not encode. Source: the field label conversions of Kubernetes' core and
+// batch groups.
+func newFieldTest(r fields.Requirement) fieldTest {
+	t := fieldTest{field: r.Field, value: r.Value, unequal: r.Operator == selection.NotEquals}
+	path := r.Field
+	switch r.Field {
+	case "spec.unschedulable", "spec.hostNetwork":
+		t.zero = "false"
+	case "status.replicas":
+		t.zero = "0"
+	case "status.successful": // of a Job
+		path, t.zero = "status.succeeded", "0"
+	}
+	t.path = strings.Split(path, ".")
+	return t
 }
 
 // filter parses the selectors.
@@ -60,8 +87,8 @@ func (q listQuery) filter() (*filter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("field_selector %q: %w", q.fieldSelector, err)
 	}
-	f.fields = byField.Requirements()
-	for _, r := range f.fields {
+	for _, r := range byField.Requirements() {
+		f.fields = append(f.fields, newFieldTest(r))
 		if r.Field == "metadata.namespace" && r.Operator != selection.NotEquals && f.everywhere {
 			f.everywhere, f.namespace = false, r.Value
 		}
@@ -74,50 +101,33 @@ func (f *filter) matches(o *object) (bool, error) {
 	if !f.labels.Matches(o.labels) {
 		return false, nil
 	}
-	for _, r := range f.fields {
-		value, err := o.fieldValue(r.Field)
-		if err != nil {
+	for _, test := range f.fields {
+		if ok, err := test.matches(o); !ok || err != nil {
 			return false, err
-		}
-		if (value == r.Value) == (r.Operator == selection.NotEquals) {
-			return false, nil
 		}
 	}
 	return true, nil
 }
 
-// fieldValue returns a field as a field selector compares it: the text of a
-// string, number or boolean, and "" for what is not there, except for the few
-// fields whose zero value the API server compares but does not encode.
-// Source: the field label conversions of Kubernetes' core and batch groups.
-func (o *object) fieldValue(field string) (string, error) {
-	switch field {
+// matches compares the text of a string, number or boolean.
+func (t *fieldTest) matches(o *object) (bool, error) {
+	switch t.field {
 	case "metadata.name":
-		return o.name, nil
+		return (o.name == t.value) != t.unequal, nil
 	case "metadata.namespace":
-		return o.namespace, nil
+		return (o.namespace == t.value) != t.unequal, nil
 	}
-	path, zero := field, ""
-	switch field {
-	case "spec.unschedulable", "spec.hostNetwork":
-		zero = "false"
-	case "status.replicas":
-		zero = "0"
-	case "status.successful": // of a Job
-		path, zero = "status.succeeded", "0"
+	is := t.zero == t.value
+	if raw := rawLookup(o.text, t.path...); len(raw) > 0 {
+		switch raw[0] {
+		case 'n':
+		case '{', '[':
+			return false, fmt.Errorf("field_selector: %s is no string, number or boolean in %s/%s", t.field, o.namespace, o.name)
+		case '"':
+			is = rawIs(raw, t.value)
+		default:
+			is = string(raw) == t.value
+		}
 	}
-	raw := rawLookup(o.text, strings.Split(path, ".")...)
-	if len(raw) == 0 {
-		return zero, nil
-	}
-	switch raw[0] {
-	case 'n':
-		return zero, nil
-	case '{', '[':
-		return "", fmt.Errorf("field_selector: %s is no string, number or boolean in %s/%s", field, o.namespace, o.name)
-	case '"':
-		text, _ := rawText(raw)
-		return text, nil
-	}
-	return string(raw), nil
+	return is != t.unequal, nil
 }

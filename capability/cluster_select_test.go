@@ -294,9 +294,8 @@ func FuzzSelectors(f *testing.F) {
 					m[l.key] = l.value
 				}
 				ok := selector.Matches(m) && (everywhere || o.namespace == "x")
-				for _, r := range filter.fields {
-					value, _ := o.fieldValue(r.Field)
-					ok = ok && (value == r.Value) == (r.Operator != "!=")
+				for _, test := range filter.fields {
+					ok = ok && (plainField(t, o, test.field) == test.value) != test.unequal
 				}
 				if ok {
 					want = append(want, o)
@@ -307,6 +306,27 @@ func FuzzSelectors(f *testing.F) {
 			}
 		}
 	})
+}
+
+// plainField returns the value of a field as a field selector compares it, from
+// the decoded object.
+func plainField(t *testing.T, o *object, field string) string {
+	zero := map[string]string{"spec.unschedulable": "false", "spec.hostNetwork": "false", "status.replicas": "0", "status.successful": "0"}[field]
+	if field == "status.successful" {
+		field = "status.succeeded"
+	}
+	v := decoded(t, o.text)
+	for name := range strings.SplitSeq(field, ".") {
+		m, _ := v.(map[string]any)
+		v = m[name]
+	}
+	switch {
+	case v == nil && field == "metadata.namespace":
+		return ""
+	case v == nil:
+		return zero
+	}
+	return fmt.Sprint(v)
 }
 
 // FuzzObject compares what is kept of an object with what encoding/json makes
