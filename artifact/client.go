@@ -108,8 +108,8 @@ func (c *Client) Reach(ctx context.Context, ref name.Reference) ([]remote.Option
 	return c.small(ctx, ref, transport.PullScope)
 }
 
-// ReachPush is Reach for Sign, which also pushes.
-func (c *Client) ReachPush(ctx context.Context, ref name.Reference) ([]remote.Option, error) {
+// ReachForPush is Reach for Sign, which also pushes.
+func (c *Client) ReachForPush(ctx context.Context, ref name.Reference) ([]remote.Option, error) {
 	return c.small(ctx, ref, transport.PushScope)
 }
 

@@ -18,7 +18,7 @@ func TestTheGateOpensForWhatWasVerifiedWhileTheRegistryIsAway(t *testing.T) {
 	module, key, stranger := wasmModule(t, 1000), newECDSA(t, elliptic.P256()), newECDSA(t, elliptic.P256())
 	uri := h.host() + "/acme/p:v1"
 	h.push(client, module, "acme/p:v1")
-	if _, err := Sign(t.Context(), uri, key, SignOptions{Reach: client.ReachPush}); err != nil {
+	if _, err := Sign(t.Context(), uri, key, SignOptions{Reach: client.ReachForPush}); err != nil {
 		t.Fatal(err)
 	}
 	verifier := NewVerifier(VerifierOptions{Reach: client.Reach})

@@ -385,7 +385,7 @@ func TestWhatWasVerifiedIsPulledAndNothingElse(t *testing.T) {
 	h.between(nil)
 	config, layer := h.blob("acme/two", mediaConfig, []byte("{}")), h.blob("acme/two", mediaModule, signed)
 	two := h.put("/v2/acme/two/manifests/v1", mediaImage, imageManifest{SchemaVersion: 2, Config: &config, Layers: []descriptor{layer, layer}})
-	p.Verify = func(context.Context, string) (string, error) { return two, nil }
+	p.Verify = func(context.Context, string) (Verified, error) { return Verified{Digest: two}, nil }
 	if m, err := p.Pull(t.Context(), h.host()+"/acme/two:v1"); err == nil || !strings.Contains(err.Error(), "doesn't have only one WASM layer") {
 		t.Errorf("Pull = %v, %v, want two layers refused", m, err)
 	}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -164,22 +162,4 @@ func askProtocol(ctx context.Context, module []byte) (answer artifact.ProtocolVe
 	defer func() { err = errors.Join(err, guest.Close()) }()
 	text, err := guest.ProtocolVersion(ctx)
 	return artifact.ProtocolVersion(text), err
-}
-
-// replaceFile writes a file so that whoever reads it sees the old content or
-// the new one.
-func replaceFile(path string, content []byte) error {
-	temporary, err := os.CreateTemp(filepath.Dir(path), "."+strings.TrimPrefix(filepath.Base(path), ".")+"-*")
-	if err != nil {
-		return err
-	}
-	_, err = temporary.Write(content)
-	err = errors.Join(err, temporary.Chmod(0o644), temporary.Sync(), temporary.Close())
-	if err == nil {
-		err = os.Rename(temporary.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temporary.Name()))
-	}
-	return nil
 }

@@ -25,12 +25,15 @@ import (
 
 func newInspect() *cobra.Command {
 	var output string
+	var c sourcesConfig
+	var v verificationFlags
 	cmd := &cobra.Command{
 		Use:   "inspect POLICY",
 		Short: "Show what a policy says of itself",
 		Long: `inspect shows the metadata of a policy: what it judges, what it reads from the
-cluster, who has made it, and how it is used. POLICY is a path, a file:// URI, or
-builtin://NAME.`,
+cluster, who has made it, and how it is used. POLICY is a path, builtin://NAME, the
+first digits of the sha256 of a policy in the store, or a reference as pull takes
+it; what is not in the store is pulled into it.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case len(args) != 1:
@@ -44,27 +47,54 @@ builtin://NAME.`,
 			if name, ok := strings.CutPrefix(args[0], "builtin://"); ok {
 				return inspectBuiltin(cmd.OutOrStdout(), name, output)
 			}
-			return inspect(cmd, args[0], output)
+			puller, err := newPuller(cmd, &c, &v)
+			if err != nil {
+				return err
+			}
+			module, err := moduleAt(cmd.Context(), puller, args[0])
+			if err != nil {
+				return hint(err)
+			}
+			return inspect(cmd, args[0], module, output)
 		},
 	}
+	cmd.Flags().SortFlags = false
+	c.addFlags(cmd.Flags())
+	v.addFlags(cmd.Flags())
 	cmd.Flags().StringVarP(&output, "output", "o", "", "yaml or json instead of tables for people")
 	return cmd
 }
 
-// moduleAt returns the module that a person names.
-func moduleAt(_ context.Context, what string) ([]byte, error) {
-	path, isFile := strings.CutPrefix(what, "file://")
-	if !isFile && strings.Contains(what, "://") {
-		return nil, fmt.Errorf("%s: this version of warder inspects files and built-ins alone", what)
+// moduleAt returns the module that a person names, as kwctl understands it: a
+// file that is there, the digits of one in the store, or a reference.
+func moduleAt(ctx context.Context, puller *artifact.Puller, what string) ([]byte, error) {
+	if info, err := os.Stat(what); err == nil && !info.IsDir() {
+		return artifact.ReadFile(what)
 	}
-	return os.ReadFile(path)
+	if puller.Verify == nil { // a store has no signatures
+		store, err := openStore()
+		if err != nil {
+			return nil, err
+		}
+		if !strings.ContainsAny(what, "/:") {
+			stored, err := store.Find(what)
+			if err == nil {
+				return artifact.ReadFile(stored.File)
+			}
+			if !errors.Is(err, artifact.ErrNotFound) || strings.HasSuffix(what, ".wasm") {
+				return nil, fmt.Errorf("%w, and there is no such file", err)
+			}
+		}
+		puller.Store = store
+	}
+	m, err := puller.Pull(ctx, what)
+	if err != nil {
+		return nil, err
+	}
+	return m.Bytes, nil
 }
 
-func inspect(cmd *cobra.Command, what, output string) error {
-	module, err := moduleAt(cmd.Context(), what)
-	if err != nil {
-		return err
-	}
+func inspect(cmd *cobra.Command, what string, module []byte, output string) error {
 	meta, err := artifact.ReadMetadata(module)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)

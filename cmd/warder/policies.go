@@ -46,7 +46,7 @@ func facts(m artifact.Stored) (mutating, aware string) {
 	if err != nil {
 		return "damaged", "damaged"
 	}
-	meta, err := metadataOf(module)
+	meta, err := artifact.ReadMetadata(module)
 	switch {
 	case err != nil:
 		return "damaged", "damaged"

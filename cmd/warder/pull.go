@@ -15,34 +15,60 @@ import (
 
 func newPull() *cobra.Command {
 	var c sourcesConfig
+	var v verificationFlags
 	var output string
 	cmd := &cobra.Command{
 		Use:   "pull URI",
 		Short: "Pull a policy from a registry into the store",
 		Long: `pull gets a policy from a registry (registry://ghcr.io/kubewarden/policies/pod-privileged:v1.0.0,
 with or without the scheme) or from https://, and keeps it in the store that kwctl
-uses too. What is in the store is not pulled again, but for the tag latest.
+uses too. What is in the store is not pulled again, but for the tag latest. With
+flags that say by whom it must be signed, nothing else is pulled.
 
 It prints the reference by digest, which is the same policy for ever.`,
 		Example: `  warder pull ghcr.io/kubewarden/policies/pod-privileged:v1.0.0
   warder pull -o policy.wasm https://example.com/policy.wasm`,
 		Args: wants("URI"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := c.client(cmd)
+			puller, err := newPuller(cmd, &c, &v)
 			if err != nil {
 				return err
 			}
-			return pull(cmd, client, args[0], output)
+			return pull(cmd, puller, args[0], output)
 		},
 	}
+	cmd.Flags().SortFlags = false
 	c.addFlags(cmd.Flags())
+	v.addFlags(cmd.Flags())
 	cmd.Flags().StringVarP(&output, "output-path", "o", "", "write the policy to this file or folder instead of the store")
 	return cmd
 }
 
-func pull(cmd *cobra.Command, client *artifact.Client, uri, output string) error {
+// newPuller makes what pulls as these flags say. Its modules are not kept.
+func newPuller(cmd *cobra.Command, c *sourcesConfig, v *verificationFlags) (*artifact.Puller, error) {
+	config, err := v.config()
+	if err != nil {
+		return nil, err
+	}
+	client, err := c.client(cmd)
+	if err != nil {
+		return nil, err
+	}
+	puller := &artifact.Puller{Client: client}
+	if config != nil {
+		verifier, err := v.verifier(client, speech(cmd))
+		if err != nil {
+			return nil, err
+		}
+		gate := &artifact.Gate{Verifier: verifier, Config: *config}
+		puller.Verify = gate.Verify
+	}
+	return puller, nil
+}
+
+func pull(cmd *cobra.Command, puller *artifact.Puller, uri, output string) error {
 	bar := newProgress(cmd.ErrOrStderr())
-	puller := &artifact.Puller{Client: client, Progress: bar.show}
+	puller.Progress = bar.show
 	if output == "" {
 		store, err := openStore()
 		if err != nil {
@@ -89,7 +115,12 @@ func writeModule(output, uri string, data []byte) (string, error) {
 		}
 		output = filepath.Join(output, name)
 	}
-	return output, writeWhole(output, func(w io.Writer) error {
+	return output, replaceFile(output, data)
+}
+
+// replaceFile is writeWhole of what there is already.
+func replaceFile(file string, data []byte) error {
+	return writeWhole(file, func(w io.Writer) error {
 		_, err := w.Write(data)
 		return err
 	})
@@ -109,7 +140,7 @@ func writeWhole(file string, write func(io.Writer) error) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(write(f), f.Chmod(0o644), f.Close())
+	err = errors.Join(write(f), f.Chmod(0o644), f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), file)
 	}

@@ -3,12 +3,10 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/warder-dev/warder/artifact"
-	"github.com/warder-dev/warder/wasm"
 )
 
 func newPush() *cobra.Command {
@@ -31,7 +29,7 @@ manifest.`,
 			if err != nil {
 				return err
 			}
-			meta, err := metadataOf(module)
+			meta, err := artifact.ReadMetadata(module)
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
@@ -43,7 +41,11 @@ manifest.`,
 				return err
 			}
 			fmt.Fprintf(cmd.ErrOrStderr(), "pushing %s, %s\n", args[0], bytesText(int64(len(module))))
-			reference, err := client.Push(cmd.Context(), module, args[1], meta.manifestAnnotations())
+			var annotations map[string]string
+			if meta != nil {
+				annotations = artifact.ManifestAnnotations(meta.Annotations)
+			}
+			reference, err := client.Push(cmd.Context(), module, args[1], annotations)
 			if err != nil {
 				return hint(err)
 			}
@@ -63,39 +65,20 @@ manifest.`,
 // mayPush refuses a policy that nobody would know how to run: one without
 // metadata, and of Rego even when it is insisted on, since nothing else says
 // which of the two kinds it is.
-func mayPush(file string, module []byte, meta *metadata, force bool) error {
-	switch {
-	case meta != nil:
+func mayPush(file string, module []byte, meta *artifact.Metadata, force bool) error {
+	if meta != nil {
 		return nil
-	case isRego(module):
+	}
+	exports, err := artifact.Exports(module)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	mode, _ := artifact.DetectMode(exports) // one that is none of them may be pushed with --force
+	switch {
+	case mode == artifact.OPA:
 		return fmt.Errorf("%s: a Rego policy without metadata: nothing says whether it is for opa or gatekeeper; annotate it first", file)
 	case !force:
 		return fmt.Errorf("%s: the policy has no metadata: annotate it first, or push it as it is with --force", file)
 	}
 	return nil
-}
-
-// isRego reports whether a module exports what OPA's compiler makes.
-func isRego(module []byte) bool {
-	sections, err := wasm.Sections(module)
-	if err != nil {
-		return false
-	}
-	for _, s := range sections {
-		if s.ID != wasm.SectionExport {
-			continue
-		}
-		r := wasm.Reader{Text: s.Payload}
-		for range r.U32() {
-			if !r.More() {
-				break
-			}
-			if strings.HasPrefix(r.Name(), "opa_") {
-				return true
-			}
-			r.Byte()
-			r.U32()
-		}
-	}
-	return false
 }

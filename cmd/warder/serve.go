@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/warder-dev/warder/admission"
+	"github.com/warder-dev/warder/capability"
 	"github.com/warder-dev/warder/engine"
 	"github.com/warder-dev/warder/policy"
 	"github.com/warder-dev/warder/runtime"
@@ -62,7 +63,21 @@ func (c *serveConfig) serve(ctx context.Context, stderr io.Writer) error {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	var err error
+	if l.origin, err = newOrigin(c, log); err != nil {
+		return err
+	}
+	services, err := l.origin.services(capability.NewMetrics(registry))
+	if err != nil {
+		return err
+	}
+	if services.Cluster != nil {
+		defer services.Cluster.Close()
+	}
 	eng, err := engine.New(engine.Options{
+		Fetch:     l.origin.fetch,
+		Stamp:     l.origin.stampOf,
+		Services:  services,
 		Timeout:   c.evaluationTimeout(),
 		Workers:   c.workers,
 		Isolation: runtime.Isolation(c.isolation),
@@ -97,6 +112,7 @@ func (c *serveConfig) serve(ctx context.Context, stderr io.Writer) error {
 // loader keeps an engine's policies those of policies.yml.
 type loader struct {
 	config *serveConfig
+	origin *origin
 	engine *engine.Engine
 	log    *slog.Logger
 	ready  func()
@@ -131,6 +147,7 @@ func (l *loader) keepLoaded(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			l.origin.look()
 			l.look(ctx)
 		}
 	}

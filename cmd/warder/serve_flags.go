@@ -25,6 +25,11 @@ type serveConfig struct {
 	policies            string
 	downloadDir         string
 	sigstoreCache       string
+	trustConfig         string
+	trustDigest         string
+	sources             string
+	verification        string
+	dockerConfig        string
 	logLevel, logFormat string
 	logNoColor          bool
 	metrics             bool
@@ -82,18 +87,12 @@ func environment() map[string]string {
 // unsupported are the flags of Kubewarden that this version refuses, with what
 // to do instead. A flag is better refused than taken and not honoured.
 func unsupported() map[string]string {
-	const signatures = "this version of warder does not verify signatures: it would run modules that you want verified. Leave it out and use builtin:// or file:// modules"
-	const registries = "this version of warder does not pull from registries. Leave it out and use builtin:// or file:// modules"
 	const daemon = "warder runs in the foreground: let systemd or Kubernetes keep it running"
 	return map[string]string{
-		"sigstore-trust-config":   signatures,
-		"verification-path":       signatures,
-		"sources-path":            registries,
-		"docker-config-json-path": registries,
-		"daemon":                  daemon,
-		"daemon-pid-file":         daemon,
-		"daemon-stdout-file":      daemon,
-		"daemon-stderr-file":      daemon,
+		"daemon":             daemon,
+		"daemon-pid-file":    daemon,
+		"daemon-stdout-file": daemon,
+		"daemon-stderr-file": daemon,
 	}
 }
 
@@ -107,8 +106,13 @@ func (c *serveConfig) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.keyFile, "key-file", "", "key of the certificate in PEM")
 	f.StringSliceVar(&c.clientCAs, "client-ca-file", nil, "CAs in PEM that clients need a certificate of (mTLS); repeated or separated by commas")
 	f.StringVar(&c.policies, "policies", "policies.yml", "the policies")
-	f.StringVar(&c.downloadDir, "policies-download-dir", "", "writable folder; compiled modules are kept below it")
-	f.StringVar(&c.sigstoreCache, "sigstore-cache-dir", "", "accepted for Kubewarden's sake; nothing is kept there")
+	f.StringVar(&c.downloadDir, "policies-download-dir", "", "writable folder of the store; compiled modules are kept below it too (default: the store of kwctl, in your cache folder)")
+	f.StringVar(&c.sigstoreCache, "sigstore-cache-dir", "", "folder where the public Sigstore's trust root is kept (default: in the store)")
+	f.StringVar(&c.trustConfig, "sigstore-trust-config", "", "file of the Sigstore trust root; nothing is fetched then (default: that of the public Sigstore, when it is needed)")
+	f.StringVar(&c.trustDigest, "sigstore-trust-config-digest", "", "digest (sha256:...) that --sigstore-trust-config must have")
+	f.StringVar(&c.sources, "sources-path", "", "sources.yml: insecure hosts, CAs and proxies")
+	f.StringVar(&c.verification, "verification-path", "", "verification.yml: by whom every module must be signed before it is used")
+	f.StringVar(&c.dockerConfig, "docker-config-json-path", "", "folder of the config.json with credentials of registries, or that file (default: $DOCKER_CONFIG, else ~/.docker)")
 	f.StringVar(&c.logLevel, "log-level", "info", "trace, debug, info, warn or error")
 	f.StringVar(&c.logFormat, "log-fmt", "text", "text or json")
 	f.BoolVar(&c.logNoColor, "log-no-color", false, "accepted for Kubewarden's sake; logs have no colours")
@@ -116,7 +120,7 @@ func (c *serveConfig) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.alwaysAccept, "always-accept-admission-reviews-on-namespace", "", "namespace in which every request is accepted unjudged")
 	f.BoolVar(&c.noTimeout, "disable-timeout-protection", false, "let policies without a timeout of their own run for ever")
 	f.IntVar(&c.timeout, "policy-timeout", 2, "seconds that a policy has for a request, if it has no timeout of its own")
-	f.BoolVar(&c.ignoreKube, "ignore-kubernetes-connection-failure", false, "accepted for Kubewarden's sake; this version asks no cluster")
+	f.BoolVar(&c.ignoreKube, "ignore-kubernetes-connection-failure", false, "start although the cluster that policies would ask is misconfigured")
 	f.BoolVar(&c.pprof, "enable-pprof", false, "serve /debug/pprof/ on --pprof-address")
 	f.BoolVar(&c.continueOnErrors, "continue-on-errors", true, "start although a policy does not load; it then answers by its failurePolicy (Kubewarden's default is false)")
 
@@ -198,6 +202,9 @@ func (c *serveConfig) validate() error {
 		bad("--log-fmt otlp: this version of warder exports no traces; want text or json")
 	default:
 		bad("--log-fmt %q: want text or json", c.logFormat)
+	}
+	if c.trustDigest != "" && c.trustConfig == "" {
+		bad("--sigstore-trust-config-digest: want --sigstore-trust-config too")
 	}
 	if c.timeout < 1 && !c.noTimeout {
 		bad("--policy-timeout %d: want at least 1 second, or --disable-timeout-protection", c.timeout)

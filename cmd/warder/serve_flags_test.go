@@ -35,10 +35,10 @@ func upstream() []struct {
 		{"policies", "KUBEWARDEN_POLICIES", "/config/policies.yml", true},
 		{"policies-download-dir", "KUBEWARDEN_POLICIES_DOWNLOAD_DIR", "/tmp/", true},
 		{"sigstore-cache-dir", "KUBEWARDEN_SIGSTORE_CACHE_DIR", "/tmp/sigstore-data", true},
-		{"sigstore-trust-config", "KUBEWARDEN_SIGSTORE_TRUST_CONFIG_PATH", "/trust.json", false},
-		{"sources-path", "KUBEWARDEN_SOURCES_PATH", "/sources.yml", false},
-		{"verification-path", "KUBEWARDEN_VERIFICATION_CONFIG_PATH", "/verification.yml", false},
-		{"docker-config-json-path", "KUBEWARDEN_DOCKER_CONFIG_JSON_PATH", "/home/kubewarden/.docker", false},
+		{"sigstore-trust-config", "KUBEWARDEN_SIGSTORE_TRUST_CONFIG_PATH", "/trust.json", true},
+		{"sources-path", "KUBEWARDEN_SOURCES_PATH", "/sources.yml", true},
+		{"verification-path", "KUBEWARDEN_VERIFICATION_CONFIG_PATH", "/verification.yml", true},
+		{"docker-config-json-path", "KUBEWARDEN_DOCKER_CONFIG_JSON_PATH", "/home/kubewarden/.docker", true},
 		{"log-level", "KUBEWARDEN_LOG_LEVEL", "debug", true},
 		{"log-fmt", "KUBEWARDEN_LOG_FMT", "json", true},
 		{"log-no-color", "NO_COLOR", "true", true},
@@ -188,8 +188,8 @@ func TestBooleanVariablesTakeTheUsualSpellings(t *testing.T) {
 }
 
 func TestWhatIsRefusedMayBeSwitchedOff(t *testing.T) {
-	environ := map[string]string{"KUBEWARDEN_DAEMON": "false", "KUBEWARDEN_SOURCES_PATH": "", "KUBEWARDEN_VERIFICATION_CONFIG_PATH": ""}
-	if _, _, err := parse([]string{"--daemon=false", "--docker-config-json-path="}, environ); err != nil {
+	environ := map[string]string{"KUBEWARDEN_DAEMON": "false", "KUBEWARDEN_DAEMON_PID_FILE": ""}
+	if _, _, err := parse([]string{"--daemon=false", "--daemon-stdout-file="}, environ); err != nil {
 		t.Errorf("flags that ask for nothing: %v", err)
 	}
 }

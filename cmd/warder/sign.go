@@ -11,6 +11,7 @@ import (
 
 func newSign() *cobra.Command {
 	var key string
+	var c sourcesConfig
 	var annotations []string
 	cmd := &cobra.Command{
 		Use:   "sign --key FILE URI",
@@ -26,7 +27,7 @@ The key is one in PEM, or one that cosign has encrypted; its password is read fr
 the variable COSIGN_PASSWORD. See warder keygen.`,
 		Example: `  warder sign --key warder.key registry.example.org/policies/labels:v1.0.0
   warder sign --key cosign.key -a env=prod registry.example.org/policies/labels:v1.0.0`,
-		Args: argument("URI"),
+		Args: wants("URI"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if key == "" {
 				return usagef("--key: want the file of a private key; see warder keygen")
@@ -43,9 +44,13 @@ the variable COSIGN_PASSWORD. See warder keygen.`,
 			if err != nil {
 				return fmt.Errorf("--key %q: %w", key, err)
 			}
-			digest, err := artifact.Sign(cmd.Context(), args[0], private, artifact.SignOptions{Annotations: signed, Reach: reach()})
+			client, err := c.client(cmd)
 			if err != nil {
 				return err
+			}
+			digest, err := artifact.Sign(cmd.Context(), args[0], private, artifact.SignOptions{Annotations: signed, Reach: client.ReachForPush})
+			if err != nil {
+				return hint(err)
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), withDigest(args[0], digest))
 			return err
@@ -54,6 +59,7 @@ the variable COSIGN_PASSWORD. See warder keygen.`,
 	cmd.Flags().SortFlags = false
 	cmd.Flags().StringVar(&key, "key", "", "file of the private key")
 	cmd.Flags().StringArrayVarP(&annotations, "annotation", "a", nil, "KEY=VALUE that is signed too; repeated")
+	c.addFlags(cmd.Flags())
 	return cmd
 }
 

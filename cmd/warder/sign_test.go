@@ -45,6 +45,8 @@ func TestSignAndVerify(t *testing.T) {
 		}
 	}
 
+	write("config/kubewarden/sources.yml", "insecure_sources: ["+strings.TrimPrefix(server.URL, "http://")+"]\n")
+
 	warder(0, "", "wrote alice.key", "keygen", "--output-key-prefix", "alice")
 	warder(1, "", "alice.key: file exists", "keygen", "--output-key-prefix", "alice")
 	t.Setenv("COSIGN_PASSWORD", "hunter2")

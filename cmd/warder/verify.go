@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -10,6 +9,7 @@ import (
 
 func newVerify() *cobra.Command {
 	var v verificationFlags
+	var c sourcesConfig
 	cmd := &cobra.Command{
 		Use:   "verify URI",
 		Short: "Verify by whom a policy was signed",
@@ -22,7 +22,7 @@ exits with status 1 when the signatures are not those that were asked for.`,
 		Example: `  warder verify -k cosign.pub registry://ghcr.io/acme/policies/labels:v1.0.0
   warder verify --github-owner kubewarden ghcr.io/kubewarden/policies/pod-privileged:v1.0.0
   warder verify --verification-config-path verification.yml ghcr.io/acme/policies/labels:v1.0.0`,
-		Args: argument("URI"),
+		Args: wants("URI"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			config, err := v.config()
 			if err != nil {
@@ -31,13 +31,17 @@ exits with status 1 when the signatures are not those that were asked for.`,
 			if config == nil {
 				return usagef("by whom must it be signed? Want --verification-key, --cert-email, --github-owner or --verification-config-path")
 			}
-			verifier, err := v.verifier(slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn})))
+			client, err := c.client(cmd)
+			if err != nil {
+				return err
+			}
+			verifier, err := v.verifier(client, speech(cmd))
 			if err != nil {
 				return err
 			}
 			digest, err := verifier.VerifyConfig(cmd.Context(), args[0], *config)
 			if err != nil {
-				return err
+				return hint(err)
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), withDigest(args[0], digest))
 			return err
@@ -45,6 +49,7 @@ exits with status 1 when the signatures are not those that were asked for.`,
 	}
 	cmd.Flags().SortFlags = false
 	v.addFlags(cmd.Flags())
+	c.addFlags(cmd.Flags())
 	return cmd
 }
 
@@ -55,14 +60,4 @@ func withDigest(image, digest string) string {
 		return image
 	}
 	return image + "@" + digest
-}
-
-// argument wants one argument.
-func argument(name string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != 1 {
-			return usagef("%s wants %s, have %q", cmd.CommandPath(), name, args)
-		}
-		return nil
-	}
 }

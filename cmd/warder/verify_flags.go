@@ -138,16 +138,13 @@ func keyValues(flag string, list []string) (map[string]string, error) {
 }
 
 // verifier returns what verifies signatures, with the trust root of the flags.
-func (v *verificationFlags) verifier(log *slog.Logger) (*artifact.Verifier, error) {
+func (v *verificationFlags) verifier(client *artifact.Client, log *slog.Logger) (*artifact.Verifier, error) {
 	trust, err := v.trustRoot(log)
 	if err != nil {
 		return nil, err
 	}
-	return artifact.NewVerifier(artifact.VerifierOptions{Reach: reach(), TrustRoot: trust, Log: log}), nil
+	return artifact.NewVerifier(artifact.VerifierOptions{Reach: client.Reach, TrustRoot: trust, Log: log}), nil
 }
-
-// reach says how registries are reached: as the Docker configuration says.
-func reach() artifact.Reach { return nil }
 
 // trustRoot is that of the file, or that of the public Sigstore.
 func (v *verificationFlags) trustRoot(log *slog.Logger) (*artifact.TrustRoot, error) {

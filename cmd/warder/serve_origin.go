@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/warder-dev/warder/artifact"
+	"github.com/warder-dev/warder/capability"
+	"github.com/warder-dev/warder/engine"
+)
+
+// origin is where the modules of a server come from, and whom its policies ask
+// about images: what sources.yml, verification.yml and the trust root say. When
+// these files change it is another one, without a restart.
+type origin struct {
+	config *serveConfig
+	log    *slog.Logger
+	store  *artifact.Store
+	public *artifact.TrustRoot // of the public Sigstore; fetched when it is needed
+	now    atomic.Pointer[access]
+	tried  string // the stamp of files that could not be read
+}
+
+// access is how registries are reached, and who must have signed, at one moment.
+type access struct {
+	stamp    string // of the files
+	client   *artifact.Client
+	verifier *artifact.Verifier
+	puller   *artifact.Puller
+}
+
+func newOrigin(c *serveConfig, log *slog.Logger) (*origin, error) {
+	dir := c.downloadDir
+	if dir == "" {
+		var err error
+		if dir, err = artifact.DefaultStore(); err != nil {
+			return nil, err
+		}
+	}
+	store, err := artifact.OpenStore(dir)
+	if err != nil {
+		return nil, err
+	}
+	cache := c.sigstoreCache
+	if cache == "" {
+		cache = filepath.Join(dir, ".warder", "sigstore")
+	}
+	o := &origin{config: c, log: log, store: store, public: artifact.FetchTrustRoot(artifact.TUFOptions{CacheDir: cache, Log: log})}
+	r, err := o.read(o.stamp())
+	if err != nil {
+		return nil, err
+	}
+	o.now.Store(r)
+	return o, nil
+}
+
+// stamp changes when what is in one of the files does.
+func (o *origin) stamp() string {
+	sum := sha256.New()
+	for _, file := range []string{o.config.sources, o.config.verification, o.config.trustConfig} {
+		if file == "" {
+			continue
+		}
+		text, err := os.ReadFile(file)
+		_, _ = fmt.Fprintf(sum, "%q %v %d\n", file, err != nil, len(text)) // a hash takes everything
+		_, _ = sum.Write(text)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// look takes up files that have changed. When one cannot be read everything
+// stays as it was.
+func (o *origin) look() {
+	stamp := o.stamp()
+	if stamp == o.now.Load().stamp || stamp == o.tried {
+		return
+	}
+	o.tried = stamp
+	r, err := o.read(stamp)
+	if err != nil {
+		o.log.Error("sources and verification stay as they are", "error", err)
+		return
+	}
+	o.now.Store(r)
+	o.log.Info("sources and verification have changed: modules are fetched and verified again")
+}
+
+// read reads the files.
+func (o *origin) read(stamp string) (*access, error) {
+	c := o.config
+	opts := artifact.ClientOptions{DockerConfig: c.dockerConfig, UserAgent: "warder/" + version(), Log: o.log}
+	if c.sources != "" {
+		var err error
+		if opts.Sources, err = artifact.ReadSources(c.sources); err != nil {
+			return nil, fmt.Errorf("error while loading sources from %s: %w", c.sources, err)
+		}
+	}
+	client, err := artifact.NewClient(opts)
+	if err != nil {
+		return nil, err
+	}
+	r := &access{stamp: stamp, client: client, puller: &artifact.Puller{Client: client, Store: o.store}}
+	r.verifier = artifact.NewVerifier(artifact.VerifierOptions{Reach: client.Reach, TrustRoot: o.trustRoot(), Log: o.log})
+	if c.verification != "" {
+		config, err := readVerificationConfig(c.verification)
+		if err != nil {
+			return nil, fmt.Errorf("error while loading verification from %s: %w", c.verification, err)
+		}
+		gate := &artifact.Gate{Verifier: r.verifier, Config: *config, Store: o.store}
+		r.puller.Verify = gate.Verify
+	}
+	return r, nil
+}
+
+// trustRoot is that of the file, or else the public one. One that cannot be read
+// trusts nobody: what is signed with keys can be verified without.
+func (o *origin) trustRoot() *artifact.TrustRoot {
+	if o.config.trustConfig == "" {
+		return o.public
+	}
+	root, err := artifact.ReadTrustRoot(o.config.trustConfig, o.config.trustDigest)
+	if err != nil {
+		o.log.Warn("Cannot create Sigstore trust root, verification relying on Rekor and Fulcio will fail", "error", err)
+		return nil
+	}
+	o.log.Info("Sigstore trust root read", "from", root.String())
+	return root
+}
+
+// fetch gets a module for the engine.
+func (o *origin) fetch(ctx context.Context, uri string) (engine.Fetched, error) {
+	m, err := o.now.Load().puller.Pull(ctx, uri)
+	if err != nil {
+		return engine.Fetched{}, err
+	}
+	if m.Unstored != nil {
+		o.log.Warn("module not kept in the store: it has to be fetched again at the next start", "module", uri, "error", m.Unstored)
+	}
+	return engine.Fetched{Wasm: m.Bytes, Reference: m.Reference, Away: m.Stale}, nil
+}
+
+// stampOf changes when fetch would give something else.
+func (o *origin) stampOf(uri string) string {
+	if strings.HasPrefix(uri, "builtin://") {
+		return ""
+	}
+	return engine.FileStamp(uri) + " " + o.now.Load().stamp
+}
+
+// services are what the server's policies ask.
+func (o *origin) services(metrics *capability.Metrics) (capability.Services, error) {
+	s := capability.Services{Images: o, Signatures: o, Cache: capability.NewCache(), Metrics: metrics}
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
+		clientcmd.NewDefaultClientConfigLoadingRules(), &clientcmd.ConfigOverrides{}).ClientConfig()
+	switch {
+	case err == nil:
+	case clientcmd.IsEmptyConfig(err) || o.config.ignoreKube:
+		o.log.Info("there is no cluster to ask: policies that read one get an error", "reason", err)
+		return s, nil
+	default:
+		return s, fmt.Errorf("cluster: %w; with --ignore-kubernetes-connection-failure the server starts without", err)
+	}
+	if s.Cluster, err = capability.NewCluster(config, capability.ClusterOptions{Log: o.log}); err != nil {
+		return s, err
+	}
+	o.log.Info("policies ask this cluster", "server", config.Host)
+	return s, nil
+}
+
+// Digest implements capability.Images, as Manifest and Config do.
+func (o *origin) Digest(ctx context.Context, image string) (string, error) {
+	return o.now.Load().client.Digest(ctx, image)
+}
+
+// Manifest implements capability.Images.
+func (o *origin) Manifest(ctx context.Context, image string) (json.RawMessage, error) {
+	return o.now.Load().client.Manifest(ctx, image)
+}
+
+// Config implements capability.Images.
+func (o *origin) Config(ctx context.Context, image string) (manifest json.RawMessage, digest string, config json.RawMessage, err error) {
+	return o.now.Load().client.Config(ctx, image)
+}
+
+// Verify implements capability.Signatures.
+func (o *origin) Verify(ctx context.Context, image string, signers []artifact.Signer) (string, error) {
+	return o.now.Load().verifier.Verify(ctx, image, signers)
+}
