@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
@@ -52,7 +51,7 @@ func (c *Client) push(ctx context.Context, module []byte, r Reference, annotatio
 	if err != nil {
 		return "", err
 	}
-	options, err := c.options(ctx, tag.Context(), transport.PushScope)
+	options, err := c.ReachForPush(ctx, tag)
 	if err != nil {
 		return "", err
 	}

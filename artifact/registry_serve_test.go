@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
@@ -278,6 +279,24 @@ func TestOtherClientsGetAlong(t *testing.T) {
 	if _, err := io.Copy(io.Discard, body); err != nil { // which checks it
 		t.Error(err)
 	}
+	subject, err := remote.Head(ref("image"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	about, ok := mutate.Subject(empty.Image, *subject).(v1.Image)
+	if !ok {
+		t.Fatal("not an image")
+	}
+	if err := remote.Write(ref("image").Digest(digestOf(mustRaw(t, about))), about); err != nil {
+		t.Fatal(err)
+	}
+	referrers, err := remote.Referrers(ref("image").Digest(subject.Digest.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err := referrers.IndexManifest(); err != nil || len(list.Manifests) != 1 || list.Manifests[0].Digest.String() != digestOf(mustRaw(t, about)) {
+		t.Errorf("Referrers = %v, %v, want the one that was pushed", list, err)
+	}
 	c := h.insecure()
 	want, err := index.Digest()
 	if err != nil {
@@ -325,3 +344,12 @@ func FuzzRegistry(f *testing.F) {
 }
 
 func quietLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func mustRaw(t *testing.T, image v1.Image) []byte {
+	t.Helper()
+	raw, err := image.RawManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
