@@ -37,7 +37,6 @@ func call(namespace, operation, payload string) sdk.HostCall {
 
 func TestCallsAreCheckedInOrder(t *testing.T) {
 	const refused = "Policy has not been granted access to the '%s' host capability. The violation has been reported."
-	const unanswered = "Callback evaluation failure: this version of warder does not answer "
 	onlyDNS := func(c string) bool { return c == "net/v1/dns_lookup_host" }
 	wrongBinding := call("nope", "nope", "")
 	wrongBinding.Binding = "wapc"

@@ -387,8 +387,8 @@ func FuzzStream(f *testing.F) {
 	})
 }
 
-// FuzzPayload gives every operation whatever a guest may send.
-func FuzzPayload(f *testing.F) {
+// FuzzKubernetesPayload gives every operation whatever a guest may send.
+func FuzzKubernetesPayload(f *testing.F) {
 	for _, seed := range []string{
 		`{"api_version":"v1","kind":"Pod","namespace":"x","label_selector":"a in (b)","field_selector":"metadata.name=a","field_masks":["spec.a",""]}`,
 		`{"api_version":"v1","kind":"Pod","name":"a","namespace":"x","disable_cache":true}`,

@@ -27,7 +27,7 @@ func kubernetesHost(t testing.TB, s *apiServer) (*Host, *bytes.Buffer) {
 	return h, log
 }
 
-func ask(t testing.TB, h *Host, operation, payload string) (string, error) {
+func askCluster(t testing.TB, h *Host, operation, payload string) (string, error) {
 	t.Helper()
 	answer, err := h.Call(t.Context(), call("kubernetes", operation, payload))
 	return string(answer), err
@@ -35,7 +35,7 @@ func ask(t testing.TB, h *Host, operation, payload string) (string, error) {
 
 func mustAsk(t testing.TB, h *Host, operation, payload string) string {
 	t.Helper()
-	answer, err := ask(t, h, operation, payload)
+	answer, err := askCluster(t, h, operation, payload)
 	if err != nil {
 		t.Fatalf("%s %s: %v", operation, payload, err)
 	}
@@ -110,7 +110,7 @@ func TestKubernetesOperations(t *testing.T) {
 		{"can_i without verb", can, `{"subject_access_review":{"user":"a","resource_attributes":{"resource":"pods"}}}`, "", "missing field `verb`"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			have, err := ask(t, h, tt.operation, tt.payload)
+			have, err := askCluster(t, h, tt.operation, tt.payload)
 			if diff := cmp.Diff(tt.want, have); diff != "" {
 				t.Errorf("answer (-want +have):\n%s", diff)
 			}
@@ -138,12 +138,12 @@ func TestAccessReviewsThatGiveNoAnswer(t *testing.T) {
 		{`,"status":7`, "Callback evaluation failure: SubjectAccessReview: json: cannot unmarshal number into Go struct field .Status of type capability.accessStatus"},
 	} {
 		s.review = tt.review
-		if answer, err := ask(t, h, "can_i", question); err == nil || err.Error() != tt.want {
+		if answer, err := askCluster(t, h, "can_i", question); err == nil || err.Error() != tt.want {
 			t.Errorf("%s: %s, %v, want %s", tt.review, answer, err, tt.want)
 		}
 	}
 	s.refuse("create", "subjectaccessreviews", 403)
-	_, err := ask(t, h, "can_i", question)
+	_, err := askCluster(t, h, "can_i", question)
 	if err == nil || !strings.HasPrefix(err.Error(), `Callback evaluation failure: create authorization.k8s.io/v1/SubjectAccessReview: the ServiceAccount of this server needs the verb "create" on subjectaccessreviews.authorization.k8s.io: `) {
 		t.Errorf("forbidden: %v", err)
 	}
@@ -170,7 +170,7 @@ func TestObjectsAndReviewsAreAskedOnceInAWhile(t *testing.T) {
 		t.Errorf("from the cache: %s after %d requests, want what was there before: past the cache nothing is written either", have, s.count("get pods"))
 	}
 	for range 2 {
-		_, _ = ask(t, h, "get_resource", `{"api_version":"v1","kind":"Pod","name":"none","namespace":"x"}`)
+		_, _ = askCluster(t, h, "get_resource", `{"api_version":"v1","kind":"Pod","name":"none","namespace":"x"}`)
 	}
 	if have := s.count("get pods"); have != 4 {
 		t.Errorf("%d requests, want 4: failures are not kept", have)
@@ -214,7 +214,7 @@ func TestIdenticalGetsInFlightAreMadeOnce(t *testing.T) {
 	}
 }
 
-func TestACallEndsWithItsContext(t *testing.T) {
+func TestAReadOfTheClusterEndsWithItsContext(t *testing.T) {
 	for operation, payload := range map[string]string{
 		"list_resources_all":          `{"api_version":"v1","kind":"Pod"}`,
 		"list_resources_by_namespace": `{"api_version":"v1","kind":"Pod","namespace":"x"}`,
@@ -267,7 +267,7 @@ func TestAPolicyOfANamespaceStaysInIt(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			log.Reset()
-			answer, err := ask(t, h, tt.operation, tt.payload)
+			answer, err := askCluster(t, h, tt.operation, tt.payload)
 			if said := fmt.Sprint(err); tt.err != "" && said != tt.err || tt.err == "" && err != nil {
 				t.Fatalf("error %s\n want %s", said, tt.err)
 			}
@@ -294,7 +294,7 @@ func TestWithoutAClusterKubernetesSaysSo(t *testing.T) {
 		"get_resource":                `{"api_version":"v1","kind":"Pod","name":"a","namespace":"x"}`,
 		"can_i":                       `{"subject_access_review":{"resource_attributes":{"resource":"pods","verb":"get"},"user":"a"}}`,
 	} {
-		if _, err := ask(t, h, operation, payload); err == nil || err.Error() != "Callback evaluation failure: kube::Client was not initialized properly" {
+		if _, err := askCluster(t, h, operation, payload); err == nil || err.Error() != "Callback evaluation failure: kube::Client was not initialized properly" {
 			t.Errorf("%s: %v", operation, err)
 		}
 	}
