@@ -279,7 +279,7 @@ func (c *Cluster) get(ctx context.Context, q objectQuery) ([]byte, error) {
 		namespace, shown = *q.namespace, fmt.Sprintf("Some(%q)", *q.namespace)
 	}
 	if api.namespaced && namespace == "" {
-		return nil, fmt.Errorf("Resource %s is namespaced, but no namespace was provided", q.resource) //nolint:revive,staticcheck // upstream's text
+		return nil, fmt.Errorf("Resource %s is namespaced, but no namespace was provided", q.resource)
 	}
 	load := func(ctx context.Context) ([]byte, error) {
 		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
@@ -287,7 +287,7 @@ func (c *Cluster) get(ctx context.Context, q objectQuery) ([]byte, error) {
 		raw, err := raw(api.request(c.client.Get()).NamespaceIfScoped(namespace, api.namespaced).Name(q.name).Do(ctx))
 		switch {
 		case apierrors.IsNotFound(err):
-			return nil, fmt.Errorf("Cannot find %s named '%s' inside of namespace '%s'", q.resource, q.name, shown) //nolint:revive,staticcheck // upstream's text
+			return nil, fmt.Errorf("Cannot find %s named '%s' inside of namespace '%s'", q.resource, q.name, shown) //nolint:staticcheck // upstream's text
 		case err != nil:
 			return nil, explain("get", q.resource, api, err)
 		}

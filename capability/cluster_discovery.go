@@ -71,7 +71,7 @@ func (d *discovery) find(ctx context.Context, r Resource) (apiResource, error) {
 	case err != nil:
 		return apiResource{}, fmt.Errorf("error finding resource %s / %s: %w", r.APIVersion, r.Kind, err)
 	case !ok:
-		return apiResource{}, fmt.Errorf("Cannot find resource %s/%s", r.APIVersion, r.Kind) //nolint:revive,staticcheck // upstream's text
+		return apiResource{}, fmt.Errorf("Cannot find resource %s/%s", r.APIVersion, r.Kind) //nolint:staticcheck // upstream's text
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -299,7 +299,7 @@ func (s *apiServer) get(w http.ResponseWriter, k *apiKind, key string) {
 		fail(w, 404, "NotFound", k.plural+" \""+key+"\" not found")
 		return
 	}
-	w.Write(k.typed(o.text))
+	fmt.Fprintf(w, "%s", k.typed(o.text))
 }
 
 // sorted returns the objects in the order of etcd.
@@ -324,9 +324,9 @@ func (s *apiServer) list(w http.ResponseWriter, r *http.Request, k *apiKind) {
 	fmt.Fprintf(w, `{"kind":"%sList","apiVersion":%q,"metadata":{"resourceVersion":"%d","continue":%q},"items":[`, k.kind, k.apiVersion, s.version, next)
 	for i, o := range objects {
 		if i > 0 {
-			w.Write([]byte(","))
+			fmt.Fprint(w, ",")
 		}
-		w.Write(o.text)
+		fmt.Fprintf(w, "%s", o.text)
 	}
 	fmt.Fprint(w, `]}`)
 }
@@ -396,7 +396,7 @@ func (s *apiServer) accessReview(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reviewed = append(s.reviewed, string(body))
-	w.WriteHeader(201)
+	w.WriteHeader(http.StatusCreated)
 	fmt.Fprintf(w, `{"kind":"SubjectAccessReview","apiVersion":"authorization.k8s.io/v1","metadata":{}%s}`, s.review)
 }
 

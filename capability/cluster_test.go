@@ -304,7 +304,7 @@ func TestAServerThatIsAwayIsTheReason(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer done()
-	until(t, "failed", func() bool { failure, _, _ := w.state(); return failure != nil })
+	until(t, "failed", func() bool { _, _, failure := w.state(); return failure != nil })
 	cancel()
 	err = w.wait(ctx)
 	if err == nil || err.Error() != "context canceled, waiting for the first list of v1/Pod: list v1/Pod: broken" {
@@ -323,7 +323,7 @@ func TestWhatIsKnownIsServedForAWhile(t *testing.T) {
 	s.refuse("list", "pods", 500)
 	s.dropWatches()
 	w := c.kinds[pods]
-	until(t, "failed", func() bool { failure, _, _ := w.state(); return failure != nil })
+	until(t, "failed", func() bool { _, _, failure := w.state(); return failure != nil })
 	if have := names(t, mustList(t, c, all)); have != "x/a" {
 		t.Errorf("list = %q, want what is known", have)
 	}

@@ -171,19 +171,19 @@ func (w *kindWatch) works() {
 	}
 }
 
-// state returns why the watch does not work and since when, and what is closed
+// state returns since when and why the watch does not work, and what is closed
 // when that changes.
-func (w *kindWatch) state() (failure error, since time.Time, news <-chan struct{}) {
+func (w *kindWatch) state() (since time.Time, news <-chan struct{}, failure error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.failure, w.since, w.news
+	return w.since, w.news, w.failure
 }
 
 // wait waits for the first list. It does not wait for what will not come by
 // itself, and says why when ctx is done before.
 func (w *kindWatch) wait(ctx context.Context) error {
 	for {
-		failure, since, news := w.state()
+		since, news, failure := w.state()
 		select {
 		case <-w.store.synced:
 			if age := time.Since(since); failure != nil && age > w.cluster.options.MaxAge {
@@ -199,7 +199,7 @@ func (w *kindWatch) wait(ctx context.Context) error {
 		case <-w.store.synced:
 		case <-news:
 		case <-ctx.Done():
-			if failure, _, _ = w.state(); failure != nil {
+			if _, _, failure = w.state(); failure != nil {
 				return fmt.Errorf("%w, waiting for the first list of %s: %w", ctx.Err(), w.resource, failure)
 			}
 			return fmt.Errorf("%w, waiting for the first list of %s", ctx.Err(), w.resource)
