@@ -98,6 +98,9 @@ func NewCluster(config *rest.Config, options ClusterOptions) (*Cluster, error) {
 	if c.UserAgent == "" {
 		c.UserAgent = "warder"
 	}
+	if c.WarningHandler == nil && c.WarningHandlerWithContext == nil {
+		c.WarningHandlerWithContext = rest.NoWarnings{} // else they go to the process's stderr
+	}
 	client, err := rest.UnversionedRESTClientFor(c)
 	if err != nil {
 		return nil, fmt.Errorf("cluster: %w", err)

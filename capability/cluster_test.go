@@ -153,11 +153,11 @@ func TestAWatchThatBreaksGoesOnWhereItWas(t *testing.T) {
 	c := s.cluster(t, ClusterOptions{})
 	all := listQuery{resource: pods, everywhere: true}
 	mustList(t, c, all)
-	until(t, "watched", func() bool { return s.count("watch pods") == 1 })
+	until(t, "watched", func() bool { return s.count("watch pods") == 2 }) // the first asked for a stream
 	s.put("pods", pod("x", "b", ""))
 	until(t, "seen", func() bool { return names(t, mustList(t, c, all)) == "x/a x/b" })
 	s.dropWatches()
-	until(t, "watched again", func() bool { return s.count("watch pods") == 2 })
+	until(t, "watched again", func() bool { return s.count("watch pods") == 3 })
 	// A bookmark moves the watch on: what is compacted before it is not missed.
 	s.put("nodes", `{"metadata":{"name":"n"}}`)
 	s.change(func() { s.marks++ })
