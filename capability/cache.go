@@ -38,7 +38,7 @@ type cached struct {
 // struct, the list element and a slot of the map, on 64 bits, rounded up.
 const cachedBytes = 256
 
-func (e *cached) size() int { return len(e.key) + len(e.answer) + cachedBytes }
+func (e *cached) size() int { return len(e.key) + cap(e.answer) + cachedBytes }
 
 // flight is a load that runs, for everybody who waits for it.
 type flight struct {

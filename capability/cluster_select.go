@@ -98,7 +98,7 @@ func (q listQuery) filter() (*filter, error) {
 
 // matches says whether an object of the right namespace is selected.
 func (f *filter) matches(o *object) (bool, error) {
-	if !f.labels.Matches(o.labels) {
+	if !f.labels.Matches(&o.labels) {
 		return false, nil
 	}
 	for _, test := range f.fields {

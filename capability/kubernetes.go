@@ -269,5 +269,5 @@ func (h *Host) refused(requested string) {
 	for _, r := range h.Resources {
 		allowed = append(allowed, r.String())
 	}
-	h.Log.Error("Kubernetes resource refused", "policy", h.Policy, "resource_requested", requested, "resources_allowed", allowed, "namespace", h.Namespace)
+	h.Log.Error("kubernetes resource refused", "policy", h.Policy, "resource_requested", requested, "resources_allowed", allowed, "namespace", h.Namespace)
 }

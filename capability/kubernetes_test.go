@@ -276,7 +276,7 @@ func TestAPolicyOfANamespaceStaysInIt(t *testing.T) {
 			}
 			want := ""
 			if tt.requested != "" {
-				want = fmt.Sprintf(`{"level":"ERROR","msg":"Kubernetes resource refused","policy":"p","resource_requested":%q,"resources_allowed":["v1/Pod","v1/Namespace","apps/v1/Deployment"],"namespace":"x"}`+"\n", tt.requested)
+				want = fmt.Sprintf(`{"level":"ERROR","msg":"kubernetes resource refused","policy":"p","resource_requested":%q,"resources_allowed":["v1/Pod","v1/Namespace","apps/v1/Deployment"],"namespace":"x"}`+"\n", tt.requested)
 			}
 			if diff := cmp.Diff(want, log.String()); diff != "" {
 				t.Errorf("log (-want +have):\n%s", diff)
