@@ -26,10 +26,10 @@
 //     them. Its Evaluate is the only way to judge; every command uses it.
 //   - runtime is what the engine sees of WebAssembly as a whole: limits, what a
 //     module says of itself, why a guest gave no verdict.
-//   - runtime/wapc, runtime/wasi and runtime/native compile a module, each for
-//     one way to call it, and keep it ready to be asked.
+//   - runtime/wapc, runtime/wasi, runtime/rego and runtime/native compile a
+//     module, each for one way to call it, and keep it ready to be asked.
 //   - runtime/cel evaluates the expressions of policy groups.
-//   - runtime/internal/guest is the WebAssembly that wapc and wasi share:
+//   - runtime/internal/guest is the WebAssembly that the first three share:
 //     instances, memory that returns to a snapshot after each request, limits.
 //   - wasm is the binary format of modules, as far as sections go.
 //   - artifact gets modules from registries, keeps them in a store, and says

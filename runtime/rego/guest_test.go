@@ -405,3 +405,40 @@ abort := x if {
 		}
 	}
 }
+
+// Whatever functions a module has under the names of the ABI, it is refused or
+// gives a verdict or none, in its time, and the process lives on.
+func FuzzModulesThatLie(f *testing.F) {
+	binary := build(f, misbehaves)
+	names := append(exports(), "opa_value_dump", "opa_value_parse")
+	for n := range names {
+		f.Add(byte(n), byte(n+1), byte(0), byte(0))
+		f.Add(byte(n), byte(n+3), byte(n+1), byte(n))
+	}
+	c, err := guest.NewCompiler(guest.Options{MemoryLimit: 8 << 20, OutputLimit: 64 << 10})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { c.Close() })
+	f.Fuzz(func(t *testing.T, name, as, name2, as2 byte) {
+		pick := func(b byte) string { return names[int(b)%len(names)] }
+		m, err := Compile(t.Context(), c, lying(t, binary, map[string]string{pick(name): pick(as), pick(name2): pick(as2)}))
+		if err != nil {
+			return
+		}
+		defer m.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		p, err := m.NewProgram(ctx, Options{Flavour: OPA})
+		if err != nil {
+			return
+		}
+		defer p.Close()
+		for _, what := range []string{"nothing", "memory", "nothing"} {
+			_, err = p.Evaluate(ctx, do(what))
+			if fail := (*Failure)(nil); err != nil && !errors.As(err, &fail) {
+				t.Errorf("error %#v, want a failure", err)
+			}
+		}
+	})
+}
