@@ -148,8 +148,28 @@ func (mod *module) program(ctx context.Context, opts runtime.ProgramOptions, for
 	return mod.wapc.NewProgram(ctx, opts)
 }
 
-// compileEntry makes the program of a policy and fills in the entry.
+// compileEntry makes the program of a policy and fills in the entry. What the
+// policy reads of the cluster is watched from then on.
 func (e *Engine) compileEntry(ctx context.Context, ent *entry, f *fetches) *LoadError {
+	if err := e.compileModule(ctx, ent, f); err != nil {
+		return err
+	}
+	cluster := e.opts.Services.Cluster
+	if cluster == nil || len(ent.policy.ContextAwareResources) == 0 {
+		return nil
+	}
+	release, closed := cluster.Watch(resources(ent.policy)), ent.closed
+	ent.closed = func() {
+		if closed != nil {
+			closed()
+		}
+		release()
+	}
+	return nil
+}
+
+// compileModule makes the program of a policy.
+func (e *Engine) compileModule(ctx context.Context, ent *entry, f *fetches) *LoadError {
 	p := ent.policy
 	failed := func(stage LoadStage, err error) *LoadError { return &LoadError{p.ID, stage, err} }
 	grants, err := policy.ParseGrants(p.HostCapabilities)
@@ -170,7 +190,7 @@ func (e *Engine) compileEntry(ctx context.Context, ent *entry, f *fetches) *Load
 	}
 	got, err := f.get(ctx, p.Module)
 	if err != nil {
-		return failed(StageFetch, downloading(p, err))
+		return notFetched(p, err)
 	}
 	ent.ref, ent.away = got.Reference, got.Away
 	mod, err := e.modules.get(ctx, got.Wasm)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/warder-dev/warder/artifact"
 	"github.com/warder-dev/warder/policy"
 )
 
@@ -63,12 +64,25 @@ func (f *fetches) get(ctx context.Context, uri string) (Fetched, error) {
 	return one.got, one.err
 }
 
-// downloading says, in upstream's words, whose module could not be fetched.
-func downloading(p policy.Policy, err error) error {
-	if strings.HasPrefix(p.Module, "file://") {
-		return err
+// notFetched says whose module could not be fetched, in upstream's words: they
+// are different where the module is there, and not signed by whom it must be.
+func notFetched(p policy.Policy, err error) *LoadError {
+	stage := StageFetch
+	switch {
+	case isUnverified(err):
+		stage, err = StageVerify, fmt.Errorf("Policy '%s' cannot be verified: %w", p.ID, err)
+	case !strings.HasPrefix(p.Module, "file://"):
+		err = fmt.Errorf("Error while downloading policy '%s' from %s: %w", p.ID, p.Module, err)
 	}
-	return fmt.Errorf("Error while downloading policy '%s' from %s: %w", p.ID, p.Module, err)
+	return &LoadError{p.ID, stage, err}
+}
+
+// isUnverified reports whether a module was not fetched because it is not signed
+// by whom it must be.
+func isUnverified(err error) bool {
+	var unsigned *artifact.VerifyError
+	var unusable *artifact.SignerError
+	return errors.As(err, &unsigned) || errors.As(err, &unusable)
 }
 
 // fetchFile is the Fetch of an engine that is given none.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/warder-dev/warder/artifact"
 	"github.com/warder-dev/warder/policy"
 	"github.com/warder-dev/warder/sdk/sdktest"
 )
@@ -242,5 +243,63 @@ func TestAModuleThatChangesIsLoadedAtOnceAndOneThatDidNotLoadWaits(t *testing.T)
 	stamp.Store("3")
 	if !e.Refresh(t.Context()) || e.Statuses()[0].State != Loaded {
 		t.Errorf("status = %+v, want it loaded", e.Statuses()[0])
+	}
+}
+
+func TestAModuleThatIsNotSignedAnyMoreDoesNotGoOn(t *testing.T) {
+	const uri, other = "registry://example.com/policies/p:v1", "registry://example.com/policies/p:v2"
+	unsigned := &artifact.VerifyError{Problem: "Image verification failed: missing signatures"}
+	var verification atomic.Pointer[artifact.VerifyError]
+	var stamp atomic.Value
+	stamp.Store("1")
+	wasm := portableModule(t)
+	registry := prometheus.NewRegistry()
+	e := newEngine(t, Options{
+		Stamp: func(string) string { return stamp.Load().(string) }, Metrics: registry,
+		Fetch: func(_ context.Context, asked string) (Fetched, error) {
+			if err := verification.Load(); err != nil {
+				return Fetched{}, fmt.Errorf("pull %s: %w", asked, err)
+			}
+			return Fetched{Wasm: wasm}, nil
+		},
+	})
+	mustApply(t, e, guestRevision("p", uri, 1))
+	verification.Store(unsigned)
+
+	// Another module that nobody has signed does not take the place of this one.
+	if err := e.Load(t.Context(), guestRevision("p", other, 2)); err == nil {
+		t.Fatal("an unsigned module was loaded")
+	}
+	if n, err := revisionOf(evaluate(t, e, "p", plainPod(t))); n != 1 || err != nil {
+		t.Errorf("revision %d answers, %v, want the one that was signed", n, err)
+	}
+	if s := e.Statuses()[0]; s.State != Stale || s.Stage != StageVerify {
+		t.Errorf("status = %+v, want it stale at verify", s)
+	}
+
+	// The same module, which is held to other signers now.
+	mustNotVerify := func(change func()) {
+		t.Helper()
+		change()
+		message := messageOf(evaluate(t, e, "p", plainPod(t)).Response)
+		const want = "bootstrap failure: p: Policy 'p' cannot be verified: pull " + uri + ": Image verification failed: missing signatures"
+		if !strings.HasPrefix(message, want) {
+			t.Errorf("message = %q, want it to begin with %q", message, want)
+		}
+		if s := e.Statuses()[0]; s.State != Failed || s.Stage != StageVerify {
+			t.Errorf("status = %+v, want it failed at verify", s)
+		}
+	}
+	verification.Store(nil)
+	mustApply(t, e, guestRevision("p", uri, 1))
+	verification.Store(unsigned)
+	mustNotVerify(func() { stamp.Store("2"); e.Refresh(t.Context()) })
+	if lines := samples(t, registry); !slices.Contains(lines, `warder_policy_load_failed{policy="p",stage="verify"} 1`) {
+		t.Errorf("metrics do not say so: %q", lines)
+	}
+	verification.Store(nil)
+	stamp.Store("3")
+	if e.Refresh(t.Context()); e.Statuses()[0].State != Loaded {
+		t.Errorf("status = %+v, want it loaded again", e.Statuses()[0])
 	}
 }

@@ -167,7 +167,7 @@ func (e *Engine) entryFor(ctx context.Context, p policy.Policy, old *entry, f *f
 	}
 	ent := newEntry(p, stamp)
 	err := e.compile(ctx, ent, old, f)
-	kept := err != nil && old.outlasts(ent)
+	kept := err != nil && old.outlasts(ent, err)
 	if ent.group != nil && !kept {
 		ent.degraded = err
 	} else {
@@ -217,10 +217,14 @@ func (ent *entry) is(p policy.Policy, stamp string) bool {
 }
 
 // outlasts reports whether the entry goes on to serve when a newer revision has
-// failed: it has something to answer with. A group that lacks members itself
-// makes way for one that does: it knows no better.
-func (ent *entry) outlasts(failed *entry) bool {
-	return ent != nil && ent.err == nil && (ent.degraded == nil || failed.group == nil)
+// failed for a reason: it has something to answer with. A group that lacks members itself
+// makes way for one that does: it knows no better. Nor does a module go on that
+// was trusted once and is not signed by whom it must be any more.
+func (ent *entry) outlasts(failed *entry, why error) bool {
+	if ent == nil || ent.err != nil || ent.degraded != nil && failed.group != nil {
+		return false
+	}
+	return !isUnverified(why) || !slices.Equal(ent.policy.Modules(), failed.policy.Modules())
 }
 
 func (e *Engine) logLoaded(ent *entry) {
@@ -269,13 +273,19 @@ func (ent *entry) staleBecause(failed *entry) *entry {
 // hostFor is what a policy may ask. While it waits for the answer it leaves its
 // permit to others.
 func (e *Engine) hostFor(p policy.Policy, grants policy.Grants) sdk.Host {
-	host := &capability.Host{
-		Policy: string(p.ID), Allows: grants.Allows, Namespace: p.Namespace, Log: e.opts.Log, Services: e.opts.Services,
-	}
+	return &yieldingHost{engine: e, host: &capability.Host{
+		Policy: string(p.ID), Allows: grants.Allows, Resources: resources(p), Namespace: p.Namespace,
+		Log: e.opts.Log, Services: e.opts.Services,
+	}}
+}
+
+// resources are the kinds that a policy may read from the cluster.
+func resources(p policy.Policy) []capability.Resource {
+	var all []capability.Resource
 	for _, r := range p.ContextAwareResources {
-		host.Resources = append(host.Resources, capability.Resource(r))
+		all = append(all, capability.Resource(r))
 	}
-	return &yieldingHost{engine: e, host: host}
+	return all
 }
 
 type yieldingHost struct {
