@@ -9,7 +9,3 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"warder": main})
 }
-
-func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true, Cmds: registryCommands()})
-}
