@@ -75,6 +75,9 @@ func (h *Handler) describePolicies() string {
 		if s.Error != "" {
 			fmt.Fprintf(&b, ": %s", strings.ReplaceAll(s.Error, "\n", "; "))
 		}
+		if s.Away != "" {
+			fmt.Fprintf(&b, ", from the store since its host could not be asked: %s", strings.ReplaceAll(s.Away, "\n", "; "))
+		}
 		b.WriteByte('\n')
 	}
 	return b.String()
