@@ -70,7 +70,7 @@ func notFetched(p policy.Policy, err error) *LoadError {
 	stage := StageFetch
 	switch {
 	case isUnverified(err):
-		stage, err = StageVerify, fmt.Errorf("Policy '%s' cannot be verified: %w", p.ID, err)
+		stage, err = StageVerify, fmt.Errorf("Policy '%s' cannot be verified: %w", p.ID, err) //nolint:staticcheck // upstream's text
 	case !strings.HasPrefix(p.Module, "file://"):
 		err = fmt.Errorf("Error while downloading policy '%s' from %s: %w", p.ID, p.Module, err)
 	}
