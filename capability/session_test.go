@@ -413,7 +413,7 @@ func TestTheGatesComeBeforeTheSession(t *testing.T) {
 			t.Errorf("Call = %v, want %q", err, tt.want)
 		}
 	}
-	const line = `{"level":"ERROR","msg":"Kubernetes resource refused","policy":"p","resource_requested":"v1/Secret",`
+	const line = `{"level":"ERROR","msg":"kubernetes resource refused","policy":"p","resource_requested":"v1/Secret",`
 	if !strings.Contains(log.String(), line) {
 		t.Errorf("log = %s, want %s", log, line)
 	}

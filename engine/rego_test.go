@@ -61,9 +61,9 @@ func TestRegoInBothFlavours(t *testing.T) {
 		policy policy.Policy
 		want   review.Status
 	}{
-		{"opa", policy.Policy{Module: regoModule(t, limitPolicy, "policy/main", `{"executionMode":"opa"}`), Settings: json.RawMessage(`{"limit":1}`)},
+		{"opa", policy.Policy{Module: regoModule(t, limitPolicy, "policy/main", `{"rules":[],"mutating":false,"executionMode":"opa"}`), Settings: json.RawMessage(`{"limit":1}`)},
 			review.Status{Message: "web", Code: 418}},
-		{"gatekeeper", policy.Policy{Module: regoModule(t, namePolicy, "policy/violation", `{"executionMode":"gatekeeper"}`),
+		{"gatekeeper", policy.Policy{Module: regoModule(t, namePolicy, "policy/violation", `{"rules":[],"mutating":false,"executionMode":"gatekeeper"}`),
 			Settings: json.RawMessage(`{"want":"db"}`)}, review.Status{Message: "web is not db"}},
 	}
 	for _, tt := range tests {
@@ -83,7 +83,7 @@ func TestRegoInBothFlavours(t *testing.T) {
 
 func TestRegoIsStoppedAtItsDeadline(t *testing.T) {
 	e := newEngine(t, Options{})
-	mustApply(t, e, policy.Policy{ID: "p", Module: regoModule(t, forever, "policy/violation", `{"executionMode":"gatekeeper"}`),
+	mustApply(t, e, policy.Policy{ID: "p", Module: regoModule(t, forever, "policy/violation", `{"rules":[],"mutating":false,"executionMode":"gatekeeper"}`),
 		Mode: policy.Protect, Timeout: 50 * time.Millisecond})
 	d := evaluate(t, e, "p", &sdk.Request{UID: "u"})
 	if !errors.Is(d.Err, context.DeadlineExceeded) || !strings.HasPrefix(messageOf(d.Response), timeoutText) {

@@ -25,7 +25,7 @@ import (
 type origin struct {
 	config *serveConfig
 	log    *slog.Logger
-	store  *artifact.Store
+	store  *artifact.Store // nil where there is no folder for one
 	public *artifact.TrustRoot // of the public Sigstore; fetched when it is needed
 	now    atomic.Pointer[access]
 	tried  string // the stamp of files that could not be read
@@ -40,28 +40,33 @@ type access struct {
 }
 
 func newOrigin(c *serveConfig, log *slog.Logger) (*origin, error) {
-	dir := c.downloadDir
-	if dir == "" {
-		var err error
-		if dir, err = artifact.DefaultStore(); err != nil {
-			return nil, err
-		}
-	}
-	store, err := artifact.OpenStore(dir)
+	o := &origin{config: c, log: log}
+	dir, err := c.storeDir()
 	if err != nil {
+		log.Warn("modules are not kept: there is no folder for a store", "error", err)
+	} else if o.store, err = artifact.OpenStore(dir); err != nil {
 		return nil, err
 	}
 	cache := c.sigstoreCache
-	if cache == "" {
+	if cache == "" && o.store != nil {
 		cache = filepath.Join(dir, ".warder", "sigstore")
 	}
-	o := &origin{config: c, log: log, store: store, public: artifact.FetchTrustRoot(artifact.TUFOptions{CacheDir: cache, Log: log})}
+	o.public = artifact.FetchTrustRoot(artifact.TUFOptions{CacheDir: cache, Log: log})
 	r, err := o.read(o.stamp())
 	if err != nil {
 		return nil, err
 	}
 	o.now.Store(r)
 	return o, nil
+}
+
+// storeDir is where modules are kept: the folder that was asked for, or that of
+// kwctl in the user's cache.
+func (c *serveConfig) storeDir() (string, error) {
+	if c.downloadDir != "" {
+		return c.downloadDir, nil
+	}
+	return artifact.DefaultStore()
 }
 
 // stamp changes when what is in one of the files does.
