@@ -44,7 +44,7 @@ func mayImport() map[string][]string {
 		"runtime/native":         {"sdk"},
 		"library":                {"sdk", "library/*"},
 		"runtime/internal/guest": {"sdk", "wasm"},
-		"artifact":               {"wasm"},
+		"artifact":               {"wasm", "sdk"},
 		"review":                 {"sdk"},
 		"policy":                 {"api/v1", "sdk"},
 		"library/*":              {"sdk"},

@@ -232,7 +232,7 @@ func (h *registryHandler) putManifest(w http.ResponseWriter, r *http.Request, re
 	if err != nil {
 		return err
 	}
-	if err := writeFile(h.blobFile(d.Digest), raw); err != nil {
+	if err := writeBeside(h.blobFile(d.Digest), raw); err != nil {
 		return err
 	}
 	text, err := json.Marshal(d)
@@ -240,7 +240,7 @@ func (h *registryHandler) putManifest(w http.ResponseWriter, r *http.Request, re
 		return err
 	}
 	for _, file := range slices.Compact([]string{h.entryFile(repo, d.Digest), h.entryFile(repo, name)}) {
-		if err := writeFile(file, text); err != nil {
+		if err := writeBeside(file, text); err != nil {
 			return err
 		}
 	}
@@ -311,25 +311,14 @@ func (h *registryHandler) deleteManifest(w http.ResponseWriter, repo, name strin
 	return nil
 }
 
-// writeFile writes a file that is there whole or not at all.
-func writeFile(file string, data []byte) error {
+// writeBeside is writeFile with the unfinished file beside the finished one,
+// where clean finds it.
+func writeBeside(file string, data []byte) error {
 	dir := filepath.Dir(file)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return syncDir(dir)
+	return writeFile(dir, file, data)
 }
 
 func sendJSON(w http.ResponseWriter, media string, value any) error {

@@ -1,15 +1,12 @@
 package artifact
 
 import (
-	"bytes"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -45,7 +42,7 @@ func ReadSources(file string) (Sources, error) {
 // name every mistake with its place.
 func ParseSources(file string, text []byte) (Sources, error) {
 	p := &sourcesFile{name: file}
-	root, err := p.parse(text)
+	root, err := parseOneDocument(text)
 	if err != nil {
 		return Sources{}, fmt.Errorf("%s: %w", file, err)
 	}
@@ -64,32 +61,6 @@ type sourcesFile struct {
 	name  string
 	wrong []error
 }
-
-// parse returns the only document, nil when there is none.
-func (p *sourcesFile) parse(text []byte) (root *yaml.Node, err error) {
-	defer func() {
-		if r := recover(); r != nil { // the parser is not ours
-			root, err = nil, fmt.Errorf("not YAML: the parser gave up: %v", r)
-		}
-	}()
-	dec := yaml.NewDecoder(bytes.NewReader(text))
-	var doc, second yaml.Node
-	switch err := dec.Decode(&doc); {
-	case errors.Is(err, io.EOF):
-		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
-	}
-	if err := dec.Decode(&second); err == nil {
-		return nil, fmt.Errorf("a second document starts at line %d; want one", second.Line)
-	}
-	if len(doc.Content) != 1 || isNull(doc.Content[0]) {
-		return nil, nil
-	}
-	return doc.Content[0], nil
-}
-
-func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
 
 func (p *sourcesFile) fail(n *yaml.Node, format string, args ...any) {
 	p.wrong = append(p.wrong, fmt.Errorf("%s:%d:%d: %w", p.name, n.Line, n.Column, fmt.Errorf(format, args...)))
@@ -124,12 +95,12 @@ func (p *sourcesFile) sources(root *yaml.Node) Sources {
 // mapping calls f for each member. A name that comes twice is wrong, and null is
 // an empty mapping.
 func (p *sourcesFile) mapping(n *yaml.Node, what string, f func(key, value *yaml.Node)) {
-	n = target(n)
-	if isNull(n) {
+	n = follow(n)
+	if isNullNode(n) {
 		return
 	}
 	if n.Kind != yaml.MappingNode {
-		p.fail(n, "%s: want a mapping, have %s", what, kindOf(n))
+		p.fail(n, "%s: want an object, have %s", what, describeNode(n))
 		return
 	}
 	seen := map[string]int{}
@@ -140,49 +111,29 @@ func (p *sourcesFile) mapping(n *yaml.Node, what string, f func(key, value *yaml
 			continue
 		}
 		seen[key.Value] = key.Line
-		f(key, target(n.Content[i+1]))
+		f(key, follow(n.Content[i+1]))
 	}
 }
 
 func (p *sourcesFile) list(n *yaml.Node, what string, f func(*yaml.Node)) {
-	if isNull(n) {
+	if isNullNode(n) {
 		return
 	}
 	if n.Kind != yaml.SequenceNode {
-		p.fail(n, "%s: want a list, have %s", what, kindOf(n))
+		p.fail(n, "%s: want a list, have %s", what, describeNode(n))
 		return
 	}
 	for _, element := range n.Content {
-		f(target(element))
+		f(follow(element))
 	}
 }
 
 func (p *sourcesFile) text(n *yaml.Node, what string) string {
-	if n.Kind != yaml.ScalarNode || isNull(n) {
-		p.fail(n, "%s: want text, have %s", what, kindOf(n))
+	if n.Kind != yaml.ScalarNode || isNullNode(n) {
+		p.fail(n, "%s: want text, have %s", what, describeNode(n))
 		return ""
 	}
 	return n.Value
-}
-
-// target follows an alias once: what it names is never an alias itself.
-func target(n *yaml.Node) *yaml.Node {
-	if n.Kind == yaml.AliasNode && n.Alias != nil {
-		return n.Alias
-	}
-	return n
-}
-
-func kindOf(n *yaml.Node) string {
-	switch {
-	case n.Kind == yaml.MappingNode:
-		return "a mapping"
-	case n.Kind == yaml.SequenceNode:
-		return "a list"
-	case isNull(n):
-		return "nothing"
-	}
-	return fmt.Sprintf("%q", n.Value)
 }
 
 // host reads host or host:port. Lists are matched by exact text, so what could
@@ -271,7 +222,7 @@ func parseCertificates(text []byte) ([]*x509.Certificate, error) {
 func (p *sourcesFile) proxies(n *yaml.Node) Proxies {
 	var out Proxies
 	proxy := func(value *yaml.Node, what string) string {
-		if isNull(value) {
+		if isNullNode(value) {
 			return ""
 		}
 		text := p.text(value, what)
@@ -287,7 +238,7 @@ func (p *sourcesFile) proxies(n *yaml.Node) Proxies {
 		case "https_proxy":
 			out.HTTPS = proxy(value, key.Value)
 		case "no_proxy":
-			if !isNull(value) {
+			if !isNullNode(value) {
 				out.NoProxy = p.text(value, key.Value)
 			}
 		default:
@@ -299,30 +250,5 @@ func (p *sourcesFile) proxies(n *yaml.Node) Proxies {
 
 // unknown reports a key that is none of want, with the one that was meant.
 func (p *sourcesFile) unknown(key *yaml.Node, want ...string) {
-	plain := func(s string) string { return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(s)) }
-	for _, w := range want {
-		if plain(w) == plain(key.Value) || sameButOne(w, key.Value) {
-			p.fail(key, "unknown key %q; did you mean %s?", key.Value, w)
-			return
-		}
-	}
-	slices.Sort(want)
-	p.fail(key, "unknown key %q; want %s", key.Value, strings.Join(want, ", "))
-}
-
-// sameButOne reports whether one letter too many, too few or wrong, or two in
-// the wrong order, keep a from being b.
-func sameButOne(a, b string) bool {
-	i := 0
-	for i < len(a) && i < len(b) && a[i] == b[i] {
-		i++
-	}
-	a, b = a[i:], b[i:]
-	switch {
-	case len(a) > 1 && len(b) > 1 && a[0] == b[1] && a[1] == b[0] && a[2:] == b[2:]:
-		return true
-	case len(a) > 0 && len(b) > 0 && a[1:] == b[1:]:
-		return true
-	}
-	return len(a) > 0 && a[1:] == b || len(b) > 0 && a == b[1:]
+	p.fail(key, "unknown key %q%s", key.Value, suggest(key.Value, want))
 }

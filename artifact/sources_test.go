@@ -105,8 +105,8 @@ func TestMistakesInSourcesAreNamedWithTheirPlace(t *testing.T) {
 	tests := []struct{ text, want string }{
 		{"insecure_source: [a]", `s.yml:1:1: unknown key "insecure_source"; did you mean insecure_sources?`},
 		{"insecureSources: [a]", `s.yml:1:1: unknown key "insecureSources"; did you mean insecure_sources?`},
-		{"mirrors: [a]", `s.yml:1:1: unknown key "mirrors"; want insecure_sources, proxies, source_authorities`},
-		{"[a]", "s.yml:1:1: sources: want a mapping, have a list"},
+		{"mirrors: [a]", `s.yml:1:1: unknown key "mirrors"; known are insecure_sources, source_authorities, proxies`},
+		{"[a]", "s.yml:1:1: sources: want an object, have a list"},
 		{"insecure_sources: a", `s.yml:1:19: insecure_sources: want a list, have "a"`},
 		{"insecure_sources: [[a]]", "s.yml:1:20: host: want text, have a list"},
 		{"insecure_sources: [http://a:5000/x]", `s.yml:1:20: host "http://a:5000/x": want host or host:port without a scheme: a:5000`},
@@ -115,16 +115,16 @@ func TestMistakesInSourcesAreNamedWithTheirPlace(t *testing.T) {
 		{"source_authorities: {h: [{type: Path}]}", "s.yml:1:26: " + noCert},
 		{"source_authorities: {h: [{type: File, path: /x}]}", "s.yml:1:26: " + noCert},
 		{"source_authorities: {h: [{type: Data, path: /x}]}", "s.yml:1:26: " + noCert},
-		{"source_authorities: {h: [x]}", `s.yml:1:26: certificate: want a mapping, have "x"`},
+		{"source_authorities: {h: [x]}", `s.yml:1:26: certificate: want an object, have "x"`},
 		{"source_authorities: {h: [{type: Data, data: garbage}]}", "s.yml:1:45: certificate: Raw certificate is not in PEM nor in DER encoding"},
 		{"source_authorities: {h: [{type: Path, path: /does/not/exist}]}", "s.yml:1:45: certificate: open /does/not/exist: no such file or directory"},
 		{"source_authorities: {h: [{typ: Path, path: /x}]}", `s.yml:1:27: unknown key "typ"; did you mean type?` + "\ns.yml:1:26: " + noCert},
 		{"proxies: {http_proxy: p}", "s.yml:1:23: http_proxy: want a URL, as in http://proxy:3128"},
-		{"proxies: {http: p}", `s.yml:1:11: unknown key "http"; want http_proxy, https_proxy, no_proxy`},
+		{"proxies: {http: p}", `s.yml:1:11: unknown key "http"; known are http_proxy, https_proxy, no_proxy`},
 		{"insecure_sources: [a]\ninsecure_sources: [b]", `s.yml:2:1: the key "insecure_sources" is there already, at line 1`},
 		{"a: [", "s.yml: not YAML: "},
 		{"{}\n---\n{}", "s.yml: a second document starts at line 2; want one"},
-		{"insecure_sources: [{}]\nproxies: 7", "s.yml:1:20: host: want text, have a mapping\n" + `s.yml:2:10: proxies: want a mapping, have "7"`},
+		{"insecure_sources: [{}]\nproxies: 7", "s.yml:1:20: host: want text, have an object\n" + `s.yml:2:10: proxies: want an object, have 7`},
 	}
 	for _, tt := range tests {
 		_, err := ParseSources("s.yml", []byte(tt.text))

@@ -73,9 +73,13 @@ func (s *Store) keep(kind, digest string, data []byte) error {
 	return s.write(s.own(kind, hexOf(digest)), data)
 }
 
-// write writes a file that is there whole or not at all.
-func (s *Store) write(file string, data []byte) error {
-	f, err := os.CreateTemp(s.own("tmp"), "new-*")
+// write writes a file of the store that is there whole or not at all.
+func (s *Store) write(file string, data []byte) error { return writeFile(s.own("tmp"), file, data) }
+
+// writeFile writes a file that is there whole or not at all. Until it is whole
+// it is in the folder tmp, with a name that starts with .new-.
+func writeFile(tmp, file string, data []byte) error {
+	f, err := os.CreateTemp(tmp, ".new-*")
 	if err != nil {
 		return err
 	}

@@ -307,3 +307,40 @@ func (p *configParser) annotations(n *yaml.Node, path string) map[string]string 
 	}
 	return out
 }
+
+// DefaultVerificationConfig is a verification.yml to start from: it wants
+// modules signed by Kubewarden's own workflows.
+func DefaultVerificationConfig() string {
+	return `# By whom policies must be signed before they are loaded.
+# Everything in allOf must be satisfied, and minimumMatches of anyOf.
+apiVersion: v1
+
+allOf:
+  # A workflow of GitHub Actions in a repository of this owner.
+  - kind: githubAction
+    owner: kubewarden # mandatory
+    # repo: policy-server # optional: that repository only
+    # annotations: # optional: must be signed too
+    #   env: prod
+
+# anyOf:
+#   minimumMatches: 2 # optional, 1 if it is left out
+#   signatures:
+#     # A key, for example one made by "warder keygen".
+#     - kind: pubKey
+#       owner: alice # optional, for you to know whose it is
+#       key: |
+#         -----BEGIN PUBLIC KEY-----
+#         ...
+#         -----END PUBLIC KEY-----
+#     # A keyless signer, as the issuer of the identity knows it.
+#     - kind: genericIssuer
+#       issuer: https://accounts.google.com
+#       subject:
+#         equal: alice@example.com
+#     - kind: genericIssuer
+#       issuer: https://token.actions.githubusercontent.com
+#       subject:
+#         urlPrefix: https://github.com/flavio/
+`
+}
