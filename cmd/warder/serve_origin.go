@@ -25,7 +25,7 @@ import (
 type origin struct {
 	config *serveConfig
 	log    *slog.Logger
-	store  *artifact.Store // nil where there is no folder for one
+	store  *artifact.Store     // nil where there is no folder for one
 	public *artifact.TrustRoot // of the public Sigstore; fetched when it is needed
 	now    atomic.Pointer[access]
 	tried  string // the stamp of files that could not be read
