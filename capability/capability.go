@@ -107,11 +107,21 @@ func (h *Host) admit(c sdk.HostCall) (operation, error) {
 	if c.Binding != sdk.Binding {
 		return nil, fmt.Errorf("unknown binding: %s", c.Binding)
 	}
-	if c.Namespace != "tracing" && (h.Allows == nil || !h.Allows(c.Capability())) {
-		h.Log.Error("capability refused", "policy", h.Policy, "capability", c.Capability())
-		return nil, refuse("Policy has not been granted access to the '%s' host capability.", c.Capability())
+	if c.Namespace != "tracing" {
+		if err := h.mayAsk(c.Capability()); err != nil {
+			return nil, err
+		}
 	}
 	return operationOf(c.Namespace, c.Operation)
+}
+
+// mayAsk refuses a capability that the policy was not granted.
+func (h *Host) mayAsk(capability string) error {
+	if h.Allows != nil && h.Allows(capability) {
+		return nil
+	}
+	h.Log.Error("capability refused", "policy", h.Policy, "capability", capability)
+	return refuse("Policy has not been granted access to the '%s' host capability.", capability)
 }
 
 // attended is what ask returns, or the end of ctx if that comes first: then

@@ -8,97 +8,55 @@ import (
 	"slices"
 )
 
-// listPayload is the question of both list operations. A pointer says whether
-// a field was there.
-type listPayload struct {
-	APIVersion    *string  `json:"api_version"`
-	Kind          *string  `json:"kind"`
-	Namespace     *string  `json:"namespace"`
-	LabelSelector string   `json:"label_selector"`
-	FieldSelector string   `json:"field_selector"`
-	FieldMasks    []string `json:"field_masks"`
-}
-
-// getPayload is the question of get_resource.
-type getPayload struct {
-	APIVersion   *string  `json:"api_version"`
-	Kind         *string  `json:"kind"`
-	Name         *string  `json:"name"`
-	Namespace    *string  `json:"namespace"`
-	DisableCache bool     `json:"disable_cache"`
-	FieldMasks   []string `json:"field_masks"`
-}
-
-// canIPayload is the question of can_i. The published Go SDK spells the
-// attributes as the API server does.
-type canIPayload struct {
-	Review *struct {
-		User       *string           `json:"user"`
-		Groups     []string          `json:"groups"`
-		Attributes *accessAttributes `json:"resource_attributes"`
-		OfGoSDK    *accessAttributes `json:"resourceAttributes"`
-	} `json:"subject_access_review"`
-	DisableCache bool `json:"disable_cache"`
-}
-
-// accessAttributes are those of an access review, spelt the same there and here.
-type accessAttributes struct {
-	Namespace   string  `json:"namespace,omitempty"`
-	Verb        *string `json:"verb"`
-	Group       string  `json:"group,omitempty"`
-	Version     string  `json:"version,omitempty"`
-	Resource    *string `json:"resource"`
-	Subresource string  `json:"subresource,omitempty"`
-	Name        string  `json:"name,omitempty"`
-}
-
 // accessSpec is the spec of a SubjectAccessReview.
 type accessSpec struct {
-	User               string            `json:"user"`
-	Groups             []string          `json:"groups,omitempty"`
-	ResourceAttributes *accessAttributes `json:"resourceAttributes"`
+	User               string           `json:"user"`
+	Groups             []string         `json:"groups,omitempty"`
+	ResourceAttributes accessAttributes `json:"resourceAttributes"`
 }
 
-// missing names the first of the fields that is nil.
-func missing(fields ...any) error {
-	for i := 0; i < len(fields); i += 2 {
-		if p, ok := fields[i+1].(*string); ok && p == nil {
-			return fmt.Errorf("missing field `%s`", fields[i])
-		}
-	}
-	return nil
+// accessAttributes are resourceAttributes as the API server wants them: without
+// those that say nothing.
+type accessAttributes struct {
+	Group       *string `json:"group,omitempty"`
+	Name        *string `json:"name,omitempty"`
+	Namespace   *string `json:"namespace,omitempty"`
+	Resource    string  `json:"resource"`
+	Subresource *string `json:"subresource,omitempty"`
+	Verb        string  `json:"verb"`
+	Version     *string `json:"version,omitempty"`
 }
 
 // listAll answers kubernetes/list_resources_all.
 func (h *Host) listAll(ctx context.Context, payload []byte) ([]byte, error) {
-	var p listPayload
-	if err := json.Unmarshal(payload, &p); err != nil {
+	var f listAllFields
+	if err := decodeKind(payload, &f); err != nil {
 		return nil, err
 	}
-	if err := missing("api_version", p.APIVersion, "kind", p.Kind); err != nil {
-		return nil, err
-	}
-	answer, _, err := h.list(ctx, listQuery{
-		resource: Resource{*p.APIVersion, *p.Kind}, everywhere: true,
-		labelSelector: p.LabelSelector, fieldSelector: p.FieldSelector, masks: p.FieldMasks,
-	})
+	q := listQuery{resource: Resource(f.kindFields), everywhere: true, masks: f.FieldMasks}
+	q.labelSelector, q.fieldSelector = deref(f.LabelSelector), deref(f.FieldSelector)
+	answer, _, err := h.list(ctx, q)
 	return answer, err
 }
 
 // listByNamespace answers kubernetes/list_resources_by_namespace.
 func (h *Host) listByNamespace(ctx context.Context, payload []byte) ([]byte, error) {
-	var p listPayload
-	if err := json.Unmarshal(payload, &p); err != nil {
+	var f listFields
+	if err := decodeKind(payload, &f, "namespace"); err != nil {
 		return nil, err
 	}
-	if err := missing("api_version", p.APIVersion, "kind", p.Kind, "namespace", p.Namespace); err != nil {
-		return nil, err
-	}
-	answer, _, err := h.list(ctx, listQuery{
-		resource: Resource{*p.APIVersion, *p.Kind}, namespace: *p.Namespace,
-		labelSelector: p.LabelSelector, fieldSelector: p.FieldSelector, masks: p.FieldMasks,
-	})
+	q := listQuery{resource: Resource(f.kindFields), namespace: f.Namespace, masks: f.FieldMasks}
+	q.labelSelector, q.fieldSelector = deref(f.LabelSelector), deref(f.FieldSelector)
+	answer, _, err := h.list(ctx, q)
 	return answer, err
+}
+
+// deref is what p points to; nothing is empty.
+func deref(p *string) string {
+	if p == nil {
+		return ""
+	}
+	return *p
 }
 
 // list checks what the policy may read, and reads it.
@@ -127,14 +85,11 @@ func (h *Host) list(ctx context.Context, q listQuery) ([]byte, uint64, error) {
 
 // getResource answers kubernetes/get_resource.
 func (h *Host) getResource(ctx context.Context, payload []byte) ([]byte, error) {
-	var p getPayload
-	if err := json.Unmarshal(payload, &p); err != nil {
+	var f getFields
+	if err := decodeKind(payload, &f, "name"); err != nil {
 		return nil, err
 	}
-	if err := missing("api_version", p.APIVersion, "kind", p.Kind, "name", p.Name); err != nil {
-		return nil, err
-	}
-	q := objectQuery{resource: Resource{*p.APIVersion, *p.Kind}, name: *p.Name, namespace: p.Namespace, fresh: p.DisableCache}
+	q := objectQuery{resource: Resource(f.kindFields), name: f.Name, namespace: f.Namespace, fresh: f.DisableCache}
 	if err := h.mayRead(q.resource); err != nil {
 		return nil, err
 	}
@@ -154,7 +109,7 @@ func (h *Host) getResource(ctx context.Context, payload []byte) ([]byte, error) 
 	if err != nil {
 		return nil, evaluated(err)
 	}
-	if m := newMask(p.FieldMasks); m != nil {
+	if m := newMask(f.FieldMasks); m != nil {
 		return m.appendTo(nil, answer), nil
 	}
 	return answer, nil
@@ -162,35 +117,23 @@ func (h *Host) getResource(ctx context.Context, payload []byte) ([]byte, error) 
 
 // canI answers kubernetes/can_i.
 func (h *Host) canI(ctx context.Context, payload []byte) ([]byte, error) {
-	var p canIPayload
-	if err := json.Unmarshal(payload, &p); err != nil {
+	f, err := decodeCanI(payload)
+	if err != nil {
 		return nil, err
 	}
-	if p.Review == nil {
-		return nil, errors.New("missing field `subject_access_review`")
-	}
-	attributes := p.Review.Attributes
-	if attributes == nil {
-		attributes = p.Review.OfGoSDK
-	}
-	if attributes == nil {
-		return nil, errors.New("missing field `resource_attributes`")
-	}
-	if err := missing("user", p.Review.User, "resource", attributes.Resource, "verb", attributes.Verb); err != nil {
-		return nil, err
-	}
-	if err := h.mayReadIn(attributes.Namespace); err != nil {
+	r := f.Request
+	if err := h.mayReadIn(deref(r.Attributes.Namespace)); err != nil {
 		return nil, err
 	}
 	c, err := h.cluster()
 	if err != nil {
 		return nil, err
 	}
-	spec, err := json.Marshal(accessSpec{*p.Review.User, p.Review.Groups, attributes})
+	spec, err := json.Marshal(accessSpec{r.User, r.Groups, accessAttributes(r.Attributes)})
 	if err != nil {
 		return nil, evaluated(err)
 	}
-	answer, err := c.review(ctx, spec, p.DisableCache)
+	answer, err := c.review(ctx, spec, f.DisableCache)
 	return answer, evaluated(err)
 }
 
@@ -200,10 +143,8 @@ func (h *Host) canI(ctx context.Context, payload []byte) ([]byte, error) {
 // changes whenever the list of this host's namespace and grants does; it is 0
 // when there is none. The list is shared: nobody may change it.
 func (h *Host) Inventory(ctx context.Context, apiVersion, kind string) (plural string, list json.RawMessage, revision uint64, err error) {
-	const capability = "kubernetes/list_resources_all"
-	if h.Allows == nil || !h.Allows(capability) {
-		h.Log.Error("capability refused", "policy", h.Policy, "capability", capability)
-		return "", nil, 0, refuse("Policy has not been granted access to the '%s' host capability.", capability)
+	if err := h.mayAsk("kubernetes/list_resources_all"); err != nil {
+		return "", nil, 0, err
 	}
 	r := Resource{apiVersion, kind}
 	list, revision, err = h.list(ctx, listQuery{resource: r, everywhere: true})

@@ -120,7 +120,7 @@ func questionOf(c sdk.HostCall) (question, error) {
 	}
 	kubernetes := func(tag string, mandatory ...string) (question, error) {
 		q := question{tag, newFields(tag)}
-		return q, decode(c.Payload, q.fields, append(mandatory, "api_version", "kind")...)
+		return q, decodeKind(c.Payload, q.fields, mandatory...)
 	}
 	switch c.Capability() {
 	case "oci/v1/verify":
@@ -157,6 +157,11 @@ func questionOf(c sdk.HostCall) (question, error) {
 	return question{}, fmt.Errorf("no session can hold a call of %s", c.Capability())
 }
 
+// decodeKind reads the payload of a question about a kind.
+func decodeKind(payload []byte, fields any, mandatory ...string) error {
+	return decode(payload, fields, append(mandatory, "api_version", "kind")...)
+}
+
 // decodeCanI reads the payload of kubernetes/can_i, whose attributes are called
 // resourceAttributes by Kubewarden's SDK for Go.
 func decodeCanI(payload []byte) (*canIFields, error) {
@@ -168,19 +173,26 @@ func decodeCanI(payload []byte) (*canIFields, error) {
 		return nil, err
 	}
 	var review struct {
-		accessReview
-		Camel *resourceAttributes `json:"resourceAttributes"`
+		Groups     []string        `json:"groups"`
+		Attributes json.RawMessage `json:"resource_attributes"`
+		OfGoSDK    json.RawMessage `json:"resourceAttributes"`
+		User       string          `json:"user"`
 	}
 	if err := decode(outer.Review, &review, "user"); err != nil {
 		return nil, err
 	}
-	if review.Camel != nil {
-		review.Attributes = *review.Camel
+	text := review.Attributes
+	if len(text) == 0 {
+		text = review.OfGoSDK
 	}
-	if review.Attributes.Resource == "" || review.Attributes.Verb == "" {
-		return nil, errors.New("resource_attributes: resource and verb must be there")
+	if len(text) == 0 {
+		return nil, errors.New("missing field `resource_attributes`")
 	}
-	return &canIFields{review.accessReview, outer.DisableCache}, nil
+	fields := &canIFields{Request: accessReview{Groups: review.Groups, User: review.User}, DisableCache: outer.DisableCache}
+	if err := decode(text, &fields.Request.Attributes, "resource", "verb"); err != nil {
+		return nil, err
+	}
+	return fields, nil
 }
 
 // resource returns the kind that a question reads from the cluster, if it does.
