@@ -42,8 +42,12 @@ type registryHandler struct {
 const maxBlobBytes = MaxModuleBytes + 1<<20
 
 // NewRegistry returns a registry that keeps everything in a folder: pushes,
-// deletes and referrers, without users. One process at a time may have it.
+// deletes and referrers, without users. One process at a time may have it. A nil
+// log is none.
 func NewRegistry(dir string, log *slog.Logger) (http.Handler, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	h := &registryHandler{dir: dir, log: log}
 	for _, sub := range []string{"blobs/sha256", "repositories"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 
 	"github.com/warder-dev/warder/sdk"
@@ -24,8 +25,28 @@ type script struct {
 	Loop bool `json:"loop"`
 	// Lookup is a host name to ask for; the error is the message.
 	Lookup string `json:"lookup"`
+	// Ask is any other question to the host; its answer or error is the message.
+	Ask *question `json:"ask"`
 	// Log is written to the host's log.
 	Log string `json:"log"`
+}
+
+type question struct {
+	Namespace string          `json:"namespace"`
+	Operation string          `json:"operation"`
+	Payload   json.RawMessage `json:"payload"`
+}
+
+func (q *question) ask(ctx context.Context) string {
+	host := sdk.HostFrom(ctx)
+	if host == nil {
+		return sdk.ErrNoHost.Error()
+	}
+	answer, err := host.Call(ctx, sdk.HostCall{Binding: sdk.Binding, Namespace: q.Namespace, Operation: q.Operation, Payload: q.Payload})
+	if err != nil {
+		return err.Error()
+	}
+	return string(answer)
 }
 
 func scripted(ctx context.Context, s *script, req *sdk.Request) (sdk.Verdict, error) {
@@ -45,6 +66,9 @@ func scripted(ctx context.Context, s *script, req *sdk.Request) (sdk.Verdict, er
 		if _, err := sdk.LookupHost(ctx, s.Lookup); err != nil {
 			v.Message = err.Error()
 		}
+	}
+	if s.Ask != nil {
+		v.Message = s.Ask.ask(ctx)
 	}
 	subject := req.Object
 	if req.Raw != nil {
