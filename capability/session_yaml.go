@@ -27,7 +27,12 @@ type responseYAML struct {
 
 // ParseSession reads a session file of kwctl: a list in YAML. The error says
 // which exchange is wrong, and where it is.
-func ParseSession(text []byte) (*Session, error) {
+func ParseSession(text []byte) (s *Session, err error) {
+	defer func() {
+		if r := recover(); r != nil { // the parser is not ours
+			s, err = nil, fmt.Errorf("session: not YAML: the parser gave up: %v", r)
+		}
+	}()
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var items []yaml.Node
 	switch err := dec.Decode(&items); {
@@ -39,7 +44,7 @@ func ParseSession(text []byte) (*Session, error) {
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, errors.New("session: it holds more than one YAML document")
 	}
-	s := &Session{}
+	s = &Session{}
 	for i := range items {
 		e, err := parseExchange(&items[i])
 		if err != nil {
