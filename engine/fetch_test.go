@@ -303,3 +303,26 @@ func TestAModuleThatIsNotSignedAnyMoreDoesNotGoOn(t *testing.T) {
 		t.Errorf("status = %+v, want it loaded again", e.Statuses()[0])
 	}
 }
+
+func TestAStampThatChangesBackDuringARefreshClosesNothing(t *testing.T) {
+	var stamps []string // the next ones; then "same"
+	stamp := func(string) string {
+		if len(stamps) == 0 {
+			return "same"
+		}
+		next := stamps[0]
+		stamps = stamps[1:]
+		return next
+	}
+	e := newEngine(t, Options{Stamp: stamp})
+	mustApply(t, e, revision("p", 1))
+	for range 3 {
+		stamps = []string{"other"} // when it is looked for, and never again
+		if e.Refresh(t.Context()) {
+			t.Error("a policy was replaced by itself")
+		}
+		if refs := e.state.Load().byID["p"].refs.Load(); refs != 1 {
+			t.Fatalf("the policy that serves is held %d times, want once", refs)
+		}
+	}
+}

@@ -82,6 +82,10 @@ func (e *Engine) Refresh(ctx context.Context) (changed bool) {
 	next := maps.Clone(e.state.Load().byID)
 	for _, a := range due {
 		id := a.old.policy.ID
+		if a.now == a.old { // its stamp has changed back meanwhile
+			a.old.release()
+			continue
+		}
 		if next[id] == a.old && ctx.Err() == nil {
 			next[id] = a.now
 			changed = true
