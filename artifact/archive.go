@@ -14,13 +14,14 @@ import (
 	"time"
 )
 
-// What an archive may hold. The bytes are those of the modules in it, which are
-// on disk afterwards.
+// What an archive may hold. The bytes are those of all that is in it, most of
+// them of modules, which are on disk afterwards; what is held are manifests and
+// records, in memory.
 const (
-	maxArchiveEntries   = 100_000
-	maxArchiveBytes     = 16 << 30
-	maxArchiveManifests = 64 << 20
-	maxPadding          = 1 << 20
+	maxArchiveEntries = 100_000
+	maxArchiveBytes   = 16 << 30
+	maxArchiveHeld    = 64 << 20
+	maxPadding        = 1 << 20
 )
 
 // Save writes modules of the store as a tar.gz, with their paths in the store.
@@ -100,8 +101,8 @@ type archive struct {
 	manifests map[string][]byte // by digest
 	records   []*record
 
-	entries, manifestBytes int
-	bytes                  int64
+	entries, held int
+	bytes         int64
 }
 
 // Load puts the modules of a tar.gz of Save, or of kwctl save, into the store,
@@ -194,7 +195,7 @@ func (a *archive) entry(header *tar.Header, in io.Reader) error {
 }
 
 func (a *archive) manifest(digits string, size int64, in io.Reader) error {
-	if size > manifestLimit || a.manifestBytes > maxArchiveManifests {
+	if size > manifestLimit || a.held > maxArchiveHeld {
 		return fmt.Errorf("manifests of more than %d bytes", manifestLimit)
 	}
 	raw, err := readAll(in, size, nil)
@@ -204,14 +205,14 @@ func (a *archive) manifest(digits string, size int64, in io.Reader) error {
 	if digest := digestOf(raw); digest != "sha256:"+digits {
 		return fmt.Errorf("its digest is %s", digest)
 	}
-	a.manifestBytes += len(raw)
+	a.held += len(raw)
 	a.manifests["sha256:"+digits] = raw
 	return nil
 }
 
 func (a *archive) record(size int64, in io.Reader) error {
-	if size > 64<<10 {
-		return fmt.Errorf("a record of %d bytes", size)
+	if size > 64<<10 || a.held > maxArchiveHeld {
+		return fmt.Errorf("a record of %d bytes, after %d that are not of modules", size, a.held)
 	}
 	text, err := readAll(in, size, nil)
 	if err != nil {
@@ -221,6 +222,7 @@ func (a *archive) record(size int64, in io.Reader) error {
 	if err != nil {
 		return err
 	}
+	a.held += len(text)
 	a.records = append(a.records, rec)
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -119,6 +120,8 @@ func TestAHostileArchiveChangesNothing(t *testing.T) {
 		return tarEntry{name: ".warder/refs/x.json", data: []byte(`{"uri":"` + uri + `","path":"` + path + `","manifest":"` + manifest + `","module":"` + module + `"}`)}
 	}
 	const uri, at = "registry://ghcr.io/acme/good:v1", "registry/ghcr.io/acme/good:v1"
+	padded := record(uri, at, "", digestOf(module))
+	padded.data = append(padded.data, bytes.Repeat([]byte(" "), 64<<10-len(padded.data))...)
 	whole := archiveOf(t, good)
 	checksum := bytes.Clone(whole)
 	checksum[len(checksum)-6] ^= 1
@@ -128,6 +131,7 @@ func TestAHostileArchiveChangesNothing(t *testing.T) {
 		want    string
 	}{
 		{"not gzip", []byte("hello"), "not a tar.gz"},
+		{"records without end", archiveOf(t, slices.Repeat([]tarEntry{padded}, 1100)...), "bytes, after 67"},
 		{"empty", nil, "not a tar.gz"},
 		{"cut", whole[:len(whole)/2], ""},
 		{"a wrong checksum", checksum, "not a tar.gz"},

@@ -117,7 +117,8 @@ func newTransport(proxy func(*http.Request) (*url.URL, error), config *tls.Confi
 func (h *hosts) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(req.Context())
 	w := &watch{stall: h.stall, cancel: cancel, cause: func() error { return context.Cause(ctx) }}
-	w.timer = time.AfterFunc(h.stall, func() { cancel(fmt.Errorf("%s: %w in %s", req.URL.Host, errStalled, h.stall)) })
+	stalled := fmt.Errorf("%s: %w in %s", req.URL.Host, errStalled, h.stall)
+	w.timer = time.AfterFunc(h.stall, func() { cancel(stalled) })
 	req = req.Clone(ctx)
 	if req.Body != nil && req.Body != http.NoBody {
 		req.Body = &watched{req.Body, w, false}

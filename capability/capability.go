@@ -20,6 +20,8 @@ type Host struct {
 	// Allows says whether a capability ("net/v1/dns_lookup_host") is granted;
 	// nil grants none. tracing/log needs no grant.
 	Allows func(capability string) bool
+	// Granted is what Allows grants, in words, for the log.
+	Granted string
 	// Resources are the kinds that it may read from the cluster.
 	Resources []Resource
 	// Namespace is that of a namespaced policy, whose reads of the cluster stay
@@ -120,7 +122,7 @@ func (h *Host) mayAsk(capability string) error {
 	if h.Allows != nil && h.Allows(capability) {
 		return nil
 	}
-	h.Log.Error("capability refused", "policy", h.Policy, "capability", capability)
+	h.Log.Error("capability refused", "policy", h.Policy, "capability", capability, "allowed_capabilities", h.Granted)
 	return refuse("Policy has not been granted access to the '%s' host capability.", capability)
 }
 

@@ -26,7 +26,7 @@ func hostFor(allows func(string) bool) (*Host, *bytes.Buffer) {
 		}
 		return a
 	}}
-	return &Host{Policy: "p", Allows: allows, Log: slog.New(slog.NewJSONHandler(text, opts))}, text
+	return &Host{Policy: "p", Granted: "[net/*]", Allows: allows, Log: slog.New(slog.NewJSONHandler(text, opts))}, text
 }
 
 func everything(string) bool { return true }
@@ -67,7 +67,7 @@ func TestCallsAreCheckedInOrder(t *testing.T) {
 			}
 			want := ""
 			if tt.logged {
-				want = fmt.Sprintf(`{"level":"ERROR","msg":"capability refused","policy":"p","capability":%q}`+"\n", tt.call.Capability())
+				want = fmt.Sprintf(`{"level":"ERROR","msg":"capability refused","policy":"p","capability":%q,"allowed_capabilities":"[net/*]"}`+"\n", tt.call.Capability())
 			}
 			if log.String() != want {
 				t.Errorf("log = %s, want %s", log, want)

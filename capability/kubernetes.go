@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
+
+	"github.com/warder-dev/warder/sdk"
 )
 
 // accessSpec is the spec of a SubjectAccessReview.
@@ -143,19 +146,30 @@ func (h *Host) canI(ctx context.Context, payload []byte) ([]byte, error) {
 // changes whenever the list of this host's namespace and grants does; it is 0
 // when there is none. The list is shared: nobody may change it.
 func (h *Host) Inventory(ctx context.Context, apiVersion, kind string) (plural string, list json.RawMessage, revision uint64, err error) {
-	if err := h.mayAsk("kubernetes/list_resources_all"); err != nil {
-		return "", nil, 0, err
+	start := time.Now()
+	call := sdk.HostCall{Binding: sdk.Binding, Namespace: "kubernetes", Operation: "list_resources_all"}
+	var of struct { // what ask finds; nobody looks at it once ctx is done
+		plural   string
+		revision uint64
 	}
-	r := Resource{apiVersion, kind}
-	list, revision, err = h.list(ctx, listQuery{resource: r, everywhere: true})
+	ask := func(ctx context.Context) ([]byte, error) {
+		r := Resource{apiVersion, kind}
+		text, revision, err := h.list(ctx, listQuery{resource: r, everywhere: true})
+		if err != nil {
+			return nil, err
+		}
+		api, err := h.Services.Cluster.discovery.find(ctx, r)
+		of.plural, of.revision = api.Resource, revision
+		return text, evaluated(err)
+	}
+	if _, err = h.admit(call); err == nil {
+		list, err = attended(ctx, ask)
+	}
+	h.Services.Metrics.answered(call, time.Since(start), err)
 	if err != nil {
 		return "", nil, 0, err
 	}
-	api, err := h.Services.Cluster.discovery.find(ctx, r)
-	if err != nil {
-		return "", nil, 0, evaluated(err)
-	}
-	return api.Resource, list, revision, nil
+	return of.plural, list, of.revision, nil
 }
 
 // cluster returns the cluster, or an error when there is none.

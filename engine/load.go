@@ -274,7 +274,7 @@ func (ent *entry) staleBecause(failed *entry) *entry {
 // permit to others.
 func (e *Engine) hostFor(p policy.Policy, grants policy.Grants) sdk.Host {
 	return &yieldingHost{engine: e, host: &capability.Host{
-		Policy: string(p.ID), Allows: grants.Allows, Resources: resources(p), Namespace: p.Namespace,
+		Policy: string(p.ID), Allows: grants.Allows, Granted: grants.String(), Resources: resources(p), Namespace: p.Namespace,
 		Log: e.opts.Log, Services: e.opts.Services,
 	}}
 }
