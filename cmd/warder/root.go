@@ -72,11 +72,21 @@ Run the policy server:              warder serve --policies policies.yml`,
 	root.SetVersionTemplate("warder {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newServe(), newDemo(), newVersion())
-	root.AddCommand(newPull(), newPush(), newDigest(), newPolicies(), newRm(), newSave(), newLoad(), newRegistry())
-	root.AddCommand(newAnnotate(), newInspect())
-	root.AddCommand(newVerify(), newSign(), newKeygen(), newScaffold())
+	addGroup(root, "Judge requests:", newServe(), newDemo())
+	addGroup(root, "Host policies:", newAnnotate(), newInspect(), newPush(), newPull(), newDigest(), newRegistry())
+	addGroup(root, "Keep policies:", newPolicies(), newRm(), newSave(), newLoad())
+	addGroup(root, "Sign policies:", newKeygen(), newSign(), newVerify(), newScaffold())
+	root.AddCommand(newVersion())
 	return root
+}
+
+// addGroup adds commands under a heading.
+func addGroup(root *cobra.Command, heading string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: heading, Title: heading})
+	for _, c := range commands {
+		c.GroupID = heading
+	}
+	root.AddCommand(commands...)
 }
 
 func newVersion() *cobra.Command {
