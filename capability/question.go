@@ -159,7 +159,7 @@ func questionOf(c sdk.HostCall) (question, error) {
 
 // decodeKind reads the payload of a question about a kind.
 func decodeKind(payload []byte, fields any, mandatory ...string) error {
-	return decode(payload, fields, append(mandatory, "api_version", "kind")...)
+	return decode(payload, fields, append([]string{"api_version", "kind"}, mandatory...)...)
 }
 
 // decodeCanI reads the payload of kubernetes/can_i, whose attributes are called

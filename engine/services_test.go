@@ -1,11 +1,11 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/rest"
 
@@ -24,261 +25,329 @@ import (
 	"github.com/warder-dev/warder/sdk/sdktest"
 )
 
-// podServer is an API server with pods in two namespaces.
-type podServer struct {
-	*httptest.Server
-	mu    sync.Mutex
-	lists int
-	hold  chan struct{} // lists wait until it is closed; nil lets them through
+// surroundings are a registry and an API server, over HTTP, as policies reach
+// them. The API server has one Pod in each of two namespaces; it never answers
+// for the Pod "slow", for Secrets, and the registry not for the image "slow".
+type surroundings struct {
+	image   string // in the registry
+	digest  string
+	metrics *prometheus.Registry
+	services
+	engine *Engine
+
+	mu       sync.Mutex
+	watching map[string]int // open watches by resource
 }
 
-func newPodServer(t *testing.T) *podServer {
-	t.Helper()
-	s := &podServer{}
-	s.Server = httptest.NewServer(s)
-	t.Cleanup(func() {
-		s.CloseClientConnections()
-		s.Close()
-	})
-	return s
-}
+type services = capability.Services
 
-func (s *podServer) listed() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.lists
-}
+const (
+	webPod = `{"metadata":{"name":"web","namespace":"shop"},"spec":{"nodeName":"n1"}}`
+	dbPod  = `{"metadata":{"name":"db","namespace":"bank"},"spec":{"nodeName":"n2"}}`
+)
 
-// ServeHTTP implements http.Handler.
-func (s *podServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *surroundings) serveAPI(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body) // a server does not notice that a client has gone before
 	w.Header().Set("Content-Type", "application/json")
-	query := r.URL.Query()
-	switch {
-	case r.URL.Path == "/api/v1":
-		fmt.Fprint(w, `{"kind":"APIResourceList","groupVersion":"v1","resources":[`+
-			`{"name":"pods","namespaced":true,"kind":"Pod","verbs":["get","list","watch"]}]}`)
-	case r.URL.Path == "/apis/authorization.k8s.io/v1/subjectaccessreviews":
-		fmt.Fprint(w, `{"kind":"SubjectAccessReview","apiVersion":"authorization.k8s.io/v1","metadata":{},"spec":{},"status":{"allowed":true}}`)
-	case r.URL.Path != "/api/v1/pods":
-		http.NotFound(w, r)
-	case query.Get("sendInitialEvents") != "":
-		w.WriteHeader(http.StatusUnprocessableEntity) // one that is too old for it
-		fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Invalid","code":422}`)
-	case query.Get("watch") != "":
-		w.(http.Flusher).Flush()
+	switch path := r.URL.Path; {
+	case path == "/api/v1":
+		fmt.Fprint(w, `{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"v1","resources":[`+
+			`{"name":"pods","kind":"Pod","namespaced":true},{"name":"secrets","kind":"Secret","namespaced":true},{"name":"nodes","kind":"Node","namespaced":false}]}`)
+	case strings.HasSuffix(path, "/subjectaccessreviews"):
+		w.WriteHeader(http.StatusCreated)
+		fmt.Fprint(w, `{"kind":"SubjectAccessReview","apiVersion":"authorization.k8s.io/v1","status":{"allowed":true,"reason":"r"}}`)
+	case path == "/api/v1/namespaces/shop/pods/web":
+		fmt.Fprint(w, `{"kind":"Pod","apiVersion":"v1",`+webPod[1:])
+	case strings.HasSuffix(path, "/slow") || path == "/api/v1/secrets":
 		<-r.Context().Done()
+	case path == "/api/v1/pods" && r.FormValue("sendInitialEvents") != "":
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Invalid","code":422}`)
+	case path == "/api/v1/pods" && r.FormValue("watch") != "":
+		s.watch(w, r)
+	case path == "/api/v1/pods":
+		fmt.Fprint(w, `{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[`+dbPod+`,`+webPod+`]}`)
 	default:
-		s.mu.Lock()
-		s.lists++
-		hold := s.hold
-		s.mu.Unlock()
-		if hold != nil {
-			select {
-			case <-hold:
-			case <-r.Context().Done():
-				return
-			}
-		}
-		fmt.Fprint(w, `{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[`+
-			`{"metadata":{"name":"cart","namespace":"shop"}},{"metadata":{"name":"ledger","namespace":"bank"}}]}`)
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`)
 	}
 }
 
-// services are real ones: this cluster, and a registry with one image.
-func (s *podServer) services(t *testing.T) (services capability.Services, image string) {
+func (s *surroundings) watch(w http.ResponseWriter, r *http.Request) {
+	s.count(1)
+	defer s.count(-1)
+	w.WriteHeader(http.StatusOK)
+	w.(http.Flusher).Flush() //nolint:forcetypeassert // net/http's
+	<-r.Context().Done()
+}
+
+func (s *surroundings) count(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watching["pods"] += n
+}
+
+func (s *surroundings) watches() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.watching["pods"]
+}
+
+// surround makes an engine with one worker whose policies may ask.
+func surround(t *testing.T) *surroundings {
 	t.Helper()
-	cluster, err := capability.NewCluster(&rest.Config{Host: s.URL}, capability.ClusterOptions{})
+	s := &surroundings{metrics: prometheus.NewRegistry(), watching: map[string]int{}}
+	handler, err := artifact.NewRegistry(t.TempDir(), (&logLines{}).logger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve := func(h http.HandlerFunc) *httptest.Server {
+		server := httptest.NewServer(h)
+		t.Cleanup(func() {
+			server.CloseClientConnections()
+			server.Close()
+		})
+		return server
+	}
+	registry := serve(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/v2/slow/") {
+			<-r.Context().Done()
+			return
+		}
+		handler.ServeHTTP(w, r)
+	})
+	host := strings.TrimPrefix(registry.URL, "http://")
+	images, err := artifact.NewClient(artifact.ClientOptions{Sources: artifact.Sources{Insecure: []string{host}}, DockerConfig: writeFile(t, "config.json", []byte("{}"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.image = host + "/acme/policy:v1"
+	reference, err := images.Push(t.Context(), portableModule(t), "registry://"+s.image, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, s.digest, _ = strings.Cut(reference, "@")
+	cluster, err := capability.NewCluster(&rest.Config{Host: serve(s.serveAPI).URL}, capability.ClusterOptions{Idle: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	handler, err := artifact.NewRegistry(t.TempDir(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	registry := httptest.NewServer(handler)
-	t.Cleanup(registry.Close)
-	host := strings.TrimPrefix(registry.URL, "http://")
-	client, err := artifact.NewClient(artifact.ClientOptions{Sources: artifact.Sources{Insecure: []string{host}}, DockerConfig: writeFile(t, "config.json", []byte("{}"))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	image = host + "/acme/app:v1"
-	if _, err := client.Push(t.Context(), []byte("\x00asm\x01\x00\x00\x00"), image, nil); err != nil {
-		t.Fatal(err)
-	}
-	return capability.Services{Cluster: cluster, Images: client, Cache: capability.NewCache()}, image
+	s.services = services{Images: images, Cluster: cluster, Cache: capability.NewCache(), Metrics: capability.NewMetrics(s.metrics)}
+	s.engine = newEngine(t, Options{Workers: 1, Services: s.services})
+	return s
 }
 
-// asks is a policy that puts one question to the host, and says the answer.
-func asks(t *testing.T, form sdktest.Form, capability, payload string) policy.Policy {
+// asking is a policy that makes one call and rejects with what it is told.
+func asking(t *testing.T, form sdktest.Form, capability, payload string) policy.Policy {
 	t.Helper()
 	namespace, operation, _ := strings.Cut(capability, "/")
-	text, err := json.Marshal(map[string]any{"ask": map[string]any{
-		"namespace": namespace, "operation": operation, "payload": json.RawMessage(payload),
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := guestPolicy("asks", portable(t, form), script(string(text)))
-	p.HostCapabilities = []string{capability}
-	p.ContextAwareResources = []policy.Resource{{APIVersion: "v1", Kind: "Pod"}}
+	p := guestPolicy("p", portable(t, form), script(fmt.Sprintf(`{"ask":{"namespace":%q,"operation":%q,"payload":%s}}`, namespace, operation, payload)))
+	p.HostCapabilities = []string{"kubernetes/*", "oci/v1/*"}
+	p.ContextAwareResources = []policy.Resource{{APIVersion: "v1", Kind: "Pod"}, {APIVersion: "v1", Kind: "Node"}}
 	return p
 }
 
-const (
-	allPods  = `{"api_version":"v1","kind":"Pod"}`
-	shopPods = `{"api_version":"v1","kind":"Pod","namespace":"shop"}`
-	bankPods = `{"api_version":"v1","kind":"Pod","namespace":"bank"}`
-	mayGet   = `{"subject_access_review":{"user":"u","resource_attributes":{"verb":"get","resource":"pods","namespace":"shop"}}}`
-)
-
-func TestGuestsAskTheClusterAndRegistriesWithinTheirGrants(t *testing.T) {
-	server := newPodServer(t)
-	services, image := server.services(t)
-	no := func(what string) string { return what + ". The violation has been reported." }
-	ungranted := func(p *policy.Policy) { p.HostCapabilities = []string{"net/*"} }
-	unread := func(p *policy.Policy) { p.ContextAwareResources = nil }
-	inShop := func(p *policy.Policy) { p.Namespace = "shop" }
-	tests := []struct {
-		name, capability, payload string
-		change                    func(*policy.Policy)
-		has, hasNot               string
-	}{
-		{"a list", "kubernetes/list_resources_all", allPods, nil, `"name":"cart"`, "violation"},
-		{"the list of a namespace", "kubernetes/list_resources_by_namespace", bankPods, nil, `"name":"ledger"`, "cart"},
-		{"a review", "kubernetes/can_i", mayGet, nil, `{"allowed":true}`, ""},
-		{"a digest", "oci/v1/manifest_digest", fmt.Sprintf("%q", image), nil, `{"digest":"sha256:`, ""},
-		{"a capability that is not granted", "kubernetes/list_resources_all", allPods, ungranted,
-			no("Policy has not been granted access to the 'kubernetes/list_resources_all' host capability"), "cart"},
-		{"a kind that is not granted", "kubernetes/list_resources_all", allPods, unread,
-			no("Policy has not been granted access to Kubernetes v1/Pod resources"), "cart"},
-		{"a namespaced policy, all", "kubernetes/list_resources_all", allPods, inShop, `"name":"cart"`, "ledger"},
-		{"a namespaced policy, its own", "kubernetes/list_resources_by_namespace", shopPods, inShop, `"name":"cart"`, "ledger"},
-		{"a namespaced policy, another", "kubernetes/list_resources_by_namespace", bankPods, inShop,
-			no("Policy of namespace 'shop' has not been granted access to namespace 'bank'"), "ledger"},
+// sees is a policy of Gatekeeper that rejects with the names of what it is given.
+func sees(t *testing.T, kind string) policy.Policy {
+	t.Helper()
+	text := `package policy
+violation contains {"msg": concat(" ", sort([sprintf("%s/%s", [ns, name]) | some ns, name; data.inventory.namespace[ns].v1["` + kind + `"][name]]))}`
+	return policy.Policy{
+		ID: "p", Mode: policy.Protect, HostCapabilities: []string{"kubernetes/*"},
+		Module:                regoModule(t, text, "policy/violation", `{"rules":[],"mutating":false,"executionMode":"gatekeeper"}`),
+		ContextAwareResources: []policy.Resource{{APIVersion: "v1", Kind: kind}},
 	}
-	for _, form := range []sdktest.Form{sdktest.WASI, sdktest.WaPC} {
-		e := newEngine(t, Options{Services: services})
-		for _, tt := range tests {
-			p := asks(t, form, tt.capability, tt.payload)
-			if tt.change != nil {
-				tt.change(&p)
+}
+
+const violation = " The violation has been reported."
+
+func TestPoliciesAskARegistryAndACluster(t *testing.T) {
+	s := surround(t)
+	const list, all, get = "kubernetes/list_resources_by_namespace", "kubernetes/list_resources_all", "kubernetes/get_resource"
+	of := func(items ...string) string {
+		return `{"apiVersion":"v1","kind":"PodList","metadata":{},"items":[` + strings.Join(items, ",") + `]}`
+	}
+	item := func(pod string) string {
+		return `{"apiVersion":"v1","kind":"Pod",` + strings.Replace(pod[1:], `}`, `,"annotations":{},"managedFields":[]}`, 1)
+	}
+	for _, tt := range []struct{ name, namespace, capability, payload, want string }{
+		{"digest", "", "oci/v1/manifest_digest", fmt.Sprintf("%q", s.image), `{"digest":"` + s.digest + `"}`},
+		{"capability that is not granted", "", "net/v1/dns_lookup_host", `"localhost"`,
+			"Policy has not been granted access to the 'net/v1/dns_lookup_host' host capability." + violation},
+		{"capability that is not there", "", "oci/v1/nope", `""`, "unknown operation: v1/nope"},
+		{"get", "", get, `{"api_version":"v1","kind":"Pod","name":"web","namespace":"shop"}`, `{"kind":"Pod","apiVersion":"v1",` + webPod[1:]},
+		{"get of nothing", "", get, `{"api_version":"v1","kind":"Pod","name":"q","namespace":"shop"}`,
+			`Callback evaluation failure: Cannot find v1/Pod named 'q' inside of namespace 'Some("shop")'`},
+		{"get of a kind that is not granted", "", get, `{"api_version":"v1","kind":"Secret","name":"web","namespace":"shop"}`,
+			"Policy has not been granted access to Kubernetes v1/Secret resources." + violation},
+		{"list", "", list, `{"api_version":"v1","kind":"Pod","namespace":"bank"}`, of(item(dbPod))},
+		{"list all", "", all, `{"api_version":"v1","kind":"Pod"}`, of(item(dbPod), item(webPod))},
+		{"list without kind", "", all, `{"api_version":"v1"}`, "missing field `kind`"},
+		{"can_i", "", "kubernetes/can_i", `{"subject_access_review":{"user":"u","resource_attributes":{"resource":"pods","verb":"get"}}}`, `{"allowed":true,"reason":"r"}`},
+		{"namespaced, list all", "shop", all, `{"api_version":"v1","kind":"Pod"}`, of(item(webPod))},
+		{"namespaced, list of another", "shop", list, `{"api_version":"v1","kind":"Pod","namespace":"bank"}`,
+			"Policy of namespace 'shop' has not been granted access to namespace 'bank'." + violation},
+		{"namespaced, get of its own", "shop", get, `{"api_version":"v1","kind":"Pod","name":"web","namespace":"shop"}`, `{"kind":"Pod","apiVersion":"v1",` + webPod[1:]},
+		{"namespaced, cluster wide", "shop", all, `{"api_version":"v1","kind":"Node"}`,
+			"Policy of namespace 'shop' has not been granted access to cluster wide v1/Node resources." + violation},
+		{"namespaced, can_i everywhere", "shop", "kubernetes/can_i", `{"subject_access_review":{"user":"u","resource_attributes":{"resource":"pods","verb":"get"}}}`,
+			"Policy of namespace 'shop' has not been granted access to all namespaces." + violation},
+	} {
+		for _, form := range []sdktest.Form{sdktest.WaPC, sdktest.WASI} {
+			p := asking(t, form, tt.capability, tt.payload)
+			p.Namespace = tt.namespace
+			mustApply(t, s.engine, p)
+			d := evaluate(t, s.engine, "p", plainPod(t))
+			if have := messageOf(d.Response); d.Err != nil || have != tt.want {
+				t.Errorf("%s, %s: %v\nhave %s\nwant %s", tt.name, form, d.Err, have, tt.want)
 			}
-			grouped := p
-			grouped.ID = "group"
-			grouped.Group = &policy.Group{Expression: "asks()", Message: "no", Members: map[string]policy.Policy{"asks": p}}
-			grouped.Module, grouped.Settings, grouped.HostCapabilities, grouped.ContextAwareResources = "", nil, nil, nil
-			mustApply(t, e, p, grouped)
-			alone := messageOf(evaluate(t, e, "asks", plainPod(t)).Response)
-			inGroup := evaluate(t, e, "group", plainPod(t)).Response.Status
-			if inGroup == nil || len(inGroup.Causes) != 1 {
-				t.Errorf("%s: %s: in a group %+v, want a refusal with one cause", form, tt.name, inGroup)
+			if tt.namespace != "" {
 				continue
 			}
-			for how, message := range map[string]string{"alone": alone, "in a group": inGroup.Causes[0].Message} {
-				if !strings.Contains(message, tt.has) || tt.hasNot != "" && strings.Contains(message, tt.hasNot) {
-					t.Errorf("%s: %s: %s it is told %q, want %q and not %q", form, tt.name, how, message, tt.has, tt.hasNot)
-				}
+			member := p
+			member.ID = ""
+			mustApply(t, s.engine, groupOf("asks()", map[string]policy.Policy{"asks": member}))
+			if diff := cmp.Diff([]string{"spec.policies.asks: " + tt.want}, messages(evaluate(t, s.engine, "g", plainPod(t)).Response.Status.Causes)); diff != "" {
+				t.Errorf("%s, %s, in a group (-want +have):\n%s", tt.name, form, diff)
 			}
 		}
 	}
-	if n := server.listed(); n != 1 {
-		t.Errorf("pods were listed %d times, want once for all policies", n)
+	const calls = `warder_host_calls_total{capability=%q,outcome=%q} %d`
+	lines := samples(t, s.metrics)
+	for _, want := range []string{
+		fmt.Sprintf(calls, "oci/v1/manifest_digest", "answered", 4), fmt.Sprintf(calls, "net/v1/dns_lookup_host", "refused", 4),
+		fmt.Sprintf(calls, "unknown", "invalid", 4), fmt.Sprintf(calls, all, "invalid", 4), fmt.Sprintf(calls, get, "failed", 4),
+		fmt.Sprintf(calls, get, "refused", 4), fmt.Sprintf(calls, get, "answered", 6),
+	} {
+		if !slices.Contains(lines, want) {
+			t.Errorf("no sample %s in\n%s", want, strings.Join(lines, "\n"))
+		}
 	}
 }
 
-const countPods = `package policy
-main := {"response": {"uid": "", "allowed": false, "status": {"message": concat(",", [name | data.kubernetes.pods[_][name]])}}}`
-
-func TestRegoIsGivenTheClusterWithinItsGrants(t *testing.T) {
-	services, _ := newPodServer(t).services(t)
-	e := newEngine(t, Options{Services: services})
-	p := policy.Policy{
-		ID: "p", Mode: policy.Protect, FailurePolicy: policy.Fail, HostCapabilities: []string{"kubernetes/*"},
-		Module:                regoModule(t, countPods, "policy/main", `{"rules":[],"mutating":false,"executionMode":"opa"}`),
-		ContextAwareResources: []policy.Resource{{APIVersion: "v1", Kind: "Pod"}},
+func TestRegoIsGivenWhatItsNamespaceAndGrantsLetItSee(t *testing.T) {
+	s := surround(t)
+	const noGrant = "Policy has not been granted access to the 'kubernetes/list_resources_all' host capability." + violation
+	for _, tt := range []struct {
+		namespace string
+		grants    []string
+		want      string
+		calls     string
+	}{
+		{"", []string{"*"}, "bank/db shop/web", `outcome="answered"`},
+		{"shop", []string{"kubernetes/*"}, "shop/web", `outcome="answered"`},
+		{"", []string{"kubernetes/get_resource"}, noGrant, `outcome="refused"`},
+	} {
+		p := sees(t, "Pod")
+		p.Namespace, p.HostCapabilities = tt.namespace, tt.grants
+		mustApply(t, s.engine, p)
+		d := evaluate(t, s.engine, "p", plainPod(t))
+		if have := messageOf(d.Response); !strings.HasPrefix(have, tt.want) || (d.Err != nil) != (tt.want == noGrant) {
+			t.Errorf("namespace %q, grants %q: %q, %v, want %q", tt.namespace, tt.grants, have, d.Err, tt.want)
+		}
+		if lines := strings.Join(samples(t, s.metrics), "\n"); !strings.Contains(lines, `warder_host_calls_total{capability="kubernetes/list_resources_all",`+tt.calls) {
+			t.Errorf("the inventory is not among the calls:\n%s", lines)
+		}
 	}
-	judged := func(change func(*policy.Policy)) string {
+}
+
+func TestADeadlineEndsWhatWaitsForARegistryOrACluster(t *testing.T) {
+	s := surround(t)
+	registry, _, _ := strings.Cut(s.image, "/")
+	tests := map[string]policy.Policy{"rego inventory": sees(t, "Secret")}
+	for _, form := range []sdktest.Form{sdktest.WaPC, sdktest.WASI} {
+		tests[string(form)+" registry"] = asking(t, form, "oci/v1/oci_manifest", fmt.Sprintf("%q", registry+"/slow/image:v1"))
+		tests[string(form)+" object"] = asking(t, form, "kubernetes/get_resource", `{"api_version":"v1","kind":"Pod","name":"slow","namespace":"shop"}`)
+		list := asking(t, form, "kubernetes/list_resources_all", `{"api_version":"v1","kind":"Secret"}`)
+		list.ContextAwareResources = append(list.ContextAwareResources, policy.Resource{APIVersion: "v1", Kind: "Secret"})
+		tests[string(form)+" list"] = list
+	}
+	for name, p := range tests {
+		t.Run(name, func(t *testing.T) {
+			p.Timeout = 500 * time.Millisecond
+			member := p
+			member.ID = ""
+			mustApply(t, s.engine, p, groupOf("slow()", map[string]policy.Policy{"slow": member}), revision("other", 1))
+			asked := make(chan Decision, 2)
+			for _, id := range []policy.ID{"p", "g"} {
+				go func() {
+					d, _ := s.engine.Evaluate(context.Background(), id, plainPod(t)) // it is there
+					asked <- d
+				}()
+			}
+			if n, err := revisionOf(evaluate(t, s.engine, "other", plainPod(t))); n != 1 || err != nil {
+				t.Errorf("another policy meanwhile: revision %d, %v", n, err)
+			}
+			for range 2 {
+				d := <-asked
+				stage := "call"
+				if strings.HasPrefix(name, "rego") {
+					stage = "instantiate" // no instance can judge yet
+				}
+				want := timeoutText + ` (policy "p", stage ` + stage + `)`
+				if d.Policy == "g" {
+					want = groupErrorText + timeoutText + ` (policy "g/slow", stage ` + stage + `)`
+				}
+				have := inner().ReplaceAllString(messageOf(d.Response), ")")
+				if have != want || !errors.Is(d.Err, context.DeadlineExceeded) || d.Response.Status.Code != errorCode {
+					t.Errorf("%s: %q, %v\nwant %q", d.Policy, have, d.Err, want)
+				}
+			}
+			if n := len(s.engine.permits); n != 0 {
+				t.Errorf("%d permits are held by nobody", n)
+			}
+		})
+	}
+	if lines := strings.Join(samples(t, s.metrics), "\n"); !strings.Contains(lines, `outcome="ended"`) {
+		t.Errorf("no call has ended in\n%s", lines)
+	}
+}
+
+func TestAKindIsWatchedFromTheLoadOfAPolicyToItsEnd(t *testing.T) {
+	s := surround(t)
+	until := func(what string, n int) {
 		t.Helper()
-		changed := p
-		change(&changed)
-		mustApply(t, e, changed)
-		return messageOf(evaluate(t, e, "p", &sdk.Request{UID: "u"}).Response)
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for range 30_000 {
+			if s.watches() == n {
+				return
+			}
+			<-tick.C
+		}
+		t.Fatalf("%s: %d watches, want %d", what, s.watches(), n)
 	}
-	if have := judged(func(*policy.Policy) {}); have != "cart,ledger" && have != "ledger,cart" {
-		t.Errorf("it sees %q, want both pods", have)
+	const question = `{"api_version":"v1","kind":"Pod"}`
+	single, rego := asking(t, sdktest.WaPC, "kubernetes/list_resources_all", question), sees(t, "Pod")
+	member := asking(t, sdktest.WASI, "kubernetes/list_resources_all", question)
+	single.ContextAwareResources = single.ContextAwareResources[:1] // no Nodes
+	member.ContextAwareResources = member.ContextAwareResources[:1]
+	rego.ID = "rego"
+	group := groupOf("asks()", map[string]policy.Policy{"asks": member})
+	mustApply(t, s.engine, single, group, rego)
+	until("three policies are loaded and none was asked", 1)
+	for _, left := range [][]policy.Policy{{single, group}, {group}} {
+		mustApply(t, s.engine, left...)
+		if d := evaluate(t, s.engine, left[0].ID, plainPod(t)); d.Err != nil || s.watches() != 1 {
+			t.Errorf("%d policies left: %v with %d watches, want 1", len(left), d.Err, s.watches())
+		}
 	}
-	if have := judged(func(p *policy.Policy) { p.Namespace = "shop" }); have != "cart" {
-		t.Errorf("in a namespace it sees %q, want its own pod", have)
-	}
-	const refused = "Policy has not been granted access to the 'kubernetes/list_resources_all' host capability. The violation has been reported."
-	if have := judged(func(p *policy.Policy) { p.HostCapabilities = nil }); !strings.HasPrefix(have, refused) {
-		t.Errorf("without the capability: %q, want %q", have, refused)
-	}
+	mustApply(t, s.engine)
+	until("no policy is left", 0)
 }
 
-func TestWhatAPolicyReadsIsWatchedFromItsLoadOn(t *testing.T) {
-	server := newPodServer(t)
-	services, _ := server.services(t)
-	e := newEngine(t, Options{Services: services})
-	mustApply(t, e, asks(t, sdktest.WaPC, "kubernetes/list_resources_all", allPods))
-	for deadline := time.Now().Add(20 * time.Second); server.listed() == 0; <-time.After(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the pods were not listed before the first request")
+func TestWithoutServicesAPolicyIsToldSo(t *testing.T) {
+	e := newEngine(t, Options{})
+	const noCluster = "Callback evaluation failure: kube::Client was not initialized properly"
+	for _, form := range []sdktest.Form{sdktest.WaPC, sdktest.WASI} {
+		mustApply(t, e, asking(t, form, "kubernetes/list_resources_all", `{"api_version":"v1","kind":"Pod"}`))
+		if have := messageOf(evaluate(t, e, "p", plainPod(t)).Response); have != noCluster {
+			t.Errorf("%s: %q, want %q", form, have, noCluster)
 		}
 	}
-}
-
-func TestAHostCallEndsWithThePolicysTimeAndGivesItsWorkerBack(t *testing.T) {
-	server := newPodServer(t)
-	server.hold = make(chan struct{})
-	services, _ := server.services(t)
-	registry := prometheus.NewRegistry()
-	services.Metrics = capability.NewMetrics(registry)
-	lines := &logLines{}
-	e := newEngine(t, Options{Services: services, Workers: 1, Log: lines.logger()})
-	var policies []policy.Policy
-	for _, form := range []sdktest.Form{sdktest.WASI, sdktest.WaPC} {
-		p := asks(t, form, "kubernetes/list_resources_all", allPods)
-		p.ID, p.Timeout = policy.ID(form), 300*time.Millisecond
-		policies = append(policies, p)
-	}
-	other := revision("other", 1)
-	other.HostCapabilities = []string{"net/*"} // it needs a worker
-	mustApply(t, e, append(policies, other)...)
-	for _, p := range policies {
-		asked := make(chan Decision, 1)
-		go func() {
-			d, _ := e.Evaluate(context.Background(), p.ID, plainPod(t)) // it is there
-			asked <- d
-		}()
-		if n, err := revisionOf(evaluate(t, e, "other", plainPod(t))); n != 1 || err != nil {
-			t.Errorf("%s: meanwhile the other policy answers %d, %v", p.ID, n, err)
-		}
-		d := <-asked
-		if !errors.Is(d.Err, context.DeadlineExceeded) || !strings.HasPrefix(messageOf(d.Response), timeoutText+" (policy ") {
-			t.Errorf("%s: %v, message %q, want upstream's text of a timeout", p.ID, d.Err, messageOf(d.Response))
-		}
-		if len(e.permits) != 0 {
-			t.Errorf("%s: %d workers are held by nobody", p.ID, len(e.permits))
-		}
-	}
-	ended := slices.ContainsFunc(samples(t, registry), func(line string) bool {
-		return strings.HasPrefix(line, `warder_host_calls_total{capability="kubernetes/list_resources_all",outcome="ended"}`)
-	})
-	if !ended {
-		t.Errorf("metrics have no call that ended: %q", samples(t, registry))
-	}
-	close(server.hold)
-	// What they waited for is there now, for a policy with more time.
-	p := policies[0]
-	p.Timeout = time.Minute
-	mustApply(t, e, p)
-	if message := messageOf(evaluate(t, e, p.ID, plainPod(t)).Response); !strings.Contains(message, "cart") {
-		t.Errorf("afterwards it is told %q, want the pods", message)
-	}
-	if bytes.Contains([]byte(lines.String()), []byte("ledger")) {
-		t.Error("the log has objects of the cluster in it")
+	mustApply(t, e, sees(t, "Pod"))
+	d := evaluate(t, e, "p", &sdk.Request{UID: "u", Object: json.RawMessage("{}")})
+	if have := messageOf(d.Response); !strings.HasPrefix(have, noCluster) || d.Response.Status.Code != 500 {
+		t.Errorf("rego: %+v, want %q", d.Response.Status, noCluster)
 	}
 }

