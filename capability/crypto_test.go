@@ -103,6 +103,19 @@ func trust(t *testing.T, h *Host, q certificateQuestion) (answer string, err err
 	return string(text), err
 }
 
+func TestTheReasonsAreKubewardens(t *testing.T) {
+	for have, want := range map[string]string{
+		reasonExpired:   "Certificate is being used after its expiration date",
+		reasonTooEarly:  "Certificate is being used before its validity date",
+		reasonUntrusted: "Certificate is not trusted by the provided cert chain",
+		reasonOther:     "Certificate not trusted: ",
+	} {
+		if have != want {
+			t.Errorf("%q, want %q", have, want)
+		}
+	}
+}
+
 func TestCertificatesAreTrustedAsKubewardenDoes(t *testing.T) {
 	hour := time.Hour
 	root := issue(t, nil, "root", ca)

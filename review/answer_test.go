@@ -97,7 +97,7 @@ func TestFromVerdict(t *testing.T) {
 		{"patch", pod, sdk.Verdict{Accepted: true, Patch: set},
 			Response{Allowed: true, Patch: json.RawMessage(`[{"op":"add","path":"/m","value":{"n":2}}]`)}},
 		{"mutation of a deletion", deletion, sdk.Verdict{Accepted: true, MutatedObject: json.RawMessage(`{}`), Warnings: []string{"w"}},
-			Response{Status: &Status{Message: noObject}}},
+			Response{Status: &Status{Message: "Incoming object is null, which happens only with DELETE operations, but the policy is attempting a mutation. This is not allowed"}}},
 		{"patch of a deletion", deletion, sdk.Verdict{Accepted: true, Patch: set}, Response{Status: &Status{Message: noObject}}},
 		{"raw mutation", raw, sdk.Mutate(json.RawMessage(`{"x":"<>"}`)),
 			Response{Allowed: true, Patch: json.RawMessage(`[{"op":"replace","path":"/x","value":"<>"}]`)}},

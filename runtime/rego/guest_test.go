@@ -201,6 +201,18 @@ func TestModulesThatLie(t *testing.T) {
 	}
 }
 
+func TestAModuleWithoutItsEntrypoint(t *testing.T) {
+	m, err := compiled(t, lying(t, build(t, answers), map[string]string{"entrypoints": "builtins"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = m.NewProgram(bounded(t), Options{Flavour: OPA})
+	const want = "internal server error: Rego wasm error: Cannot find the specified entrypoint 0 inside of {}"
+	if err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
 func TestMissingBuiltins(t *testing.T) {
 	tests := []struct {
 		table map[string]uint32
