@@ -79,7 +79,8 @@ func (r *Reference) parseImage() error {
 	if !strings.Contains(r.text, "/") { // busybox: kwctl has no place for it
 		r.text = "docker.io/library/" + r.text
 	}
-	return nil
+	_, err = parseImage(r.text) // a name that is short enough may be too long in full
+	return err
 }
 
 // imageReference reads an image as Docker does. What the path of a file could be

@@ -407,7 +407,7 @@ func TestTheGatesComeBeforeTheSession(t *testing.T) {
 	}{
 		{secret, "Policy has not been granted access to Kubernetes v1/Secret resources. The violation has been reported."},
 		{call("net", "v1/dns_lookup_host", `"a"`), "Policy has not been granted access to the 'net/v1/dns_lookup_host' host capability. The violation has been reported."},
-		{call("kubernetes", "get_resource", `{"kind":"Secret"}`), "missing field `name`"},
+		{call("kubernetes", "get_resource", `{"kind":"Secret"}`), "missing field `api_version`"},
 	} {
 		if _, err := p.Call(t.Context(), tt.call); err == nil || err.Error() != tt.want {
 			t.Errorf("Call = %v, want %q", err, tt.want)
