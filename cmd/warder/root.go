@@ -72,19 +72,20 @@ Run the policy server:              warder serve --policies policies.yml`,
 	root.SetVersionTemplate("warder {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	addGroup(root, "Judge requests:", newServe(), newDemo())
-	addGroup(root, "Host policies:", newAnnotate(), newInspect(), newPush(), newPull(), newDigest(), newRegistry())
-	addGroup(root, "Keep policies:", newPolicies(), newRm(), newSave(), newLoad())
-	addGroup(root, "Sign policies:", newKeygen(), newSign(), newVerify(), newScaffold())
-	root.AddCommand(newVersion())
+	addGroup(root, "server", "Server:", newServe(), newDemo())
+	addGroup(root, "policies", "Policies as artifacts:", newPull(), newPush(), newDigest(), newPolicies(), newRm(), newSave(), newLoad(),
+		newRegistry(), newAnnotate(), newInspect())
+	addGroup(root, "signatures", "Signatures:", newVerify(), newSign(), newKeygen())
+	addGroup(root, "other", "Other:", newScaffold(), newVersion())
+	root.SetHelpCommandGroupID("other")
 	return root
 }
 
-// addGroup adds commands under a heading.
-func addGroup(root *cobra.Command, heading string, commands ...*cobra.Command) {
-	root.AddGroup(&cobra.Group{ID: heading, Title: heading})
+// addGroup adds commands that the help lists together, under a title.
+func addGroup(root *cobra.Command, id, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: id, Title: title})
 	for _, c := range commands {
-		c.GroupID = heading
+		c.GroupID = id
 	}
 	root.AddCommand(commands...)
 }
