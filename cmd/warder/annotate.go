@@ -34,6 +34,7 @@ cannot be pushed. The metadata are a file in YAML or JSON, as for kwctl annotate
 the protocol version is found out by asking the policy.
 
 It warns when hostCapabilities are not what the module seems to ask for.`,
+		Example: `  warder annotate -m metadata.yml -o policy.wasm built.wasm`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case len(args) != 1:

@@ -48,6 +48,8 @@ in WebAssembly, sends it the requests that an API server would send, and shows
 what became of them. Then it stays up, so that you can send one of your own.
 
 It needs nothing and leaves nothing behind but compiled code in your cache folder.`,
+		Example: `  warder demo
+  warder demo --once`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if d.isolation != string(runtime.Snapshot) && d.isolation != string(runtime.Fresh) {

@@ -11,8 +11,10 @@ import (
 func newDigest() *cobra.Command {
 	var c sourcesConfig
 	cmd := &cobra.Command{
-		Use:     "digest URI",
-		Short:   "Print the reference of a policy by its digest",
+		Use:   "digest URI",
+		Short: "Print the reference of a policy by its digest",
+		Long: `digest asks a registry for the digest of what is at URI, and prints the reference
+by it: that never changes, whatever becomes of the tag. Nothing is downloaded.`,
 		Example: `  warder digest ghcr.io/kubewarden/policies/pod-privileged:v1.0.0`,
 		Args:    wants("URI"),
 		RunE: func(cmd *cobra.Command, args []string) error {

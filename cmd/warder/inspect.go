@@ -34,6 +34,9 @@ func newInspect() *cobra.Command {
 cluster, who has made it, and how it is used. POLICY is a path, builtin://NAME, the
 first digits of the sha256 of a policy in the store, or a reference as pull takes
 it; what is not in the store is pulled into it.`,
+		Example: `  warder inspect policy.wasm
+  warder inspect -o yaml ghcr.io/kubewarden/policies/pod-privileged:v1.0.0
+  warder inspect builtin://pod-privileged`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case len(args) != 1:

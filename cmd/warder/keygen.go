@@ -19,6 +19,8 @@ func newKeygen() *cobra.Command {
 PREFIX.key, and its public key, which verifies them, to PREFIX.pub. It replaces no
 file. The private key is encrypted, as cosign does it, when the variable
 COSIGN_PASSWORD has a password.`,
+		Example: `  warder keygen
+  warder sign --key warder.key registry.example.org/policies/labels:v1.0.0`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			private, public, err := artifact.GenerateKey(password())

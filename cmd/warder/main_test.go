@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
 )
 
 func TestMain(m *testing.M) {
@@ -29,5 +30,20 @@ func TestHelpListsEachCommandInAGroup(t *testing.T) {
 	}
 	if strings.Contains(stdout.String(), "Additional Commands") {
 		t.Errorf("commands are left over:\n%s", stdout.String())
+	}
+}
+
+func TestHelpOfEachCommandExplainsAndHasAnExample(t *testing.T) {
+	var check func(*cobra.Command)
+	check = func(c *cobra.Command) {
+		if c.Long == "" || c.Example == "" {
+			t.Errorf("%s: long help %q, example %q: want both", c.CommandPath(), c.Long, c.Example)
+		}
+		for _, inner := range c.Commands() {
+			check(inner)
+		}
+	}
+	for _, c := range newRoot().Commands() {
+		check(c)
 	}
 }

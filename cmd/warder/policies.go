@@ -15,7 +15,10 @@ func newPolicies() *cobra.Command {
 	return &cobra.Command{
 		Use:   "policies",
 		Short: "List the policies in the store",
-		Args:  noArgs,
+		Long: `policies lists what is in the store: what was pulled, loaded from an archive or
+fetched for inspect. The store is the one of kwctl, in your cache folder.`,
+		Example: `  warder policies`,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			store, err := openStore()
 			if err != nil {

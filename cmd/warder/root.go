@@ -92,9 +92,11 @@ func addGroup(root *cobra.Command, id, title string, commands ...*cobra.Command)
 
 func newVersion() *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version and what it was built from",
-		Args:  noArgs,
+		Use:     "version",
+		Short:   "Print the version and what it was built from",
+		Long:    `version prints the version of warder, of the Go it was built with, and the platform.`,
+		Example: `  warder version`,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "warder %s, %s, %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err

@@ -10,8 +10,10 @@ import (
 
 func newScaffold() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "scaffold",
-		Short: "Print files to start from",
+		Use:     "scaffold",
+		Short:   "Print files to start from",
+		Long:    `scaffold prints files with comments, to be changed for what you need.`,
+		Example: `  warder scaffold verification-config > verification.yml`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usagef("unknown command %q; see warder scaffold --help", args[0])
@@ -28,7 +30,11 @@ func newScaffoldVerificationConfig() *cobra.Command {
 	return &cobra.Command{
 		Use:   "verification-config",
 		Short: "Print a verification.yml, which says by whom policies must be signed",
-		Args:  noArgs,
+		Long: `verification-config prints a file for warder serve --verification-path, and for
+the --verification-config-path of pull, verify and inspect. Change it before use:
+as it is, it trusts the workflows of kubewarden on GitHub.`,
+		Example: `  warder scaffold verification-config > verification.yml`,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprint(cmd.OutOrStdout(), artifact.DefaultVerificationConfig())
 			return err

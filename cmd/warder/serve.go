@@ -36,6 +36,8 @@ func newServe() *cobra.Command {
 It takes the flags and environment variables of Kubewarden's policy-server; a
 flag wins over its variable. policies.yml and the certificates are watched: what
 changes is loaded while requests are answered, and nothing else is touched.`,
+		Example: `  warder serve --policies policies.yml --cert-file tls.crt --key-file tls.key
+  warder serve --sources-path sources.yml --verification-path verification.yml`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := c.fromEnvironment(cmd.Flags(), os.LookupEnv); err != nil {
