@@ -94,7 +94,7 @@ func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
 		Short:   "Print the version and what it was built from",
-		Long:    `version prints the version of warder, of the Go it was built with, and the platform.`,
+		Long:    `version prints the version of warder, the version of Go it was built with, and the platform.`,
 		Example: `  warder version`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
