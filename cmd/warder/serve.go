@@ -34,8 +34,9 @@ func newServe() *cobra.Command {
 		Long: `serve answers AdmissionReviews with the policies of a policies.yml, over HTTPS.
 
 It takes the flags and environment variables of Kubewarden's policy-server; a
-flag wins over its variable. policies.yml and the certificates are watched: what
-changes is loaded while requests are answered, and nothing else is touched.`,
+flag wins over its variable. policies.yml, sources.yml, verification.yml, the trust
+root and the certificates are watched: what changes is loaded while requests are
+answered, and nothing else is touched.`,
 		Example: `  warder serve --policies policies.yml --cert-file tls.crt --key-file tls.key
   warder serve --sources-path sources.yml --verification-path verification.yml`,
 		Args: noArgs,
