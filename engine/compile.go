@@ -193,6 +193,8 @@ func (e *Engine) compileModule(ctx context.Context, ent *entry, f *fetches) *Loa
 		return notFetched(p, err)
 	}
 	ent.ref, ent.away = got.Reference, got.Away
+	e.compiles <- struct{}{}
+	defer func() { <-e.compiles }()
 	mod, err := e.modules.get(ctx, got.Wasm)
 	if err != nil {
 		return failed(StageCompile, fmt.Errorf("module %q: %w", p.Module, err))

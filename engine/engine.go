@@ -29,9 +29,10 @@ type Options struct {
 	// Timeout bounds one evaluation of a policy that has no timeout of its
 	// own, host calls included. Default 2s; NoTimeout is none.
 	Timeout time.Duration
-	// Workers bounds the evaluations that use a processor at the same time. One
-	// that waits for the host does not count, nor does a built-in that may not
-	// ask it: that takes microseconds. Default: the processors.
+	// Workers bounds the evaluations that use a processor at the same time, and
+	// apart from them the modules that are compiled. An evaluation that waits for
+	// the host does not count, nor does a built-in that may not ask it: that takes
+	// microseconds. Default: the processors.
 	Workers int
 	// Isolation is how requests are kept apart. Default runtime.Snapshot.
 	Isolation runtime.Isolation
@@ -102,6 +103,7 @@ type Engine struct {
 	compiler *runtime.Compiler
 	modules  *modules
 	permits  chan struct{}
+	compiles chan struct{} // held by whoever compiles or starts a module
 	metrics  *metrics
 
 	mu    sync.Mutex // held by whoever changes the policies
@@ -131,6 +133,7 @@ func New(opts Options) (*Engine, error) {
 		compiler: compiler,
 		modules:  &modules{compiler: compiler, byDigest: map[string]*module{}},
 		permits:  make(chan struct{}, opts.Workers),
+		compiles: make(chan struct{}, opts.Workers),
 	}
 	e.state.Store(&state{byID: map[policy.ID]*entry{}})
 	e.metrics = newMetrics(e, opts.Metrics)

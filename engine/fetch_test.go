@@ -326,3 +326,39 @@ func TestAStampThatChangesBackDuringARefreshClosesNothing(t *testing.T) {
 		}
 	}
 }
+
+func TestARegistryThatDoesNotAnswerDoesNotHoldUpTheOthers(t *testing.T) {
+	wasm := portableModule(t)
+	silent := make(chan struct{})
+	var waiting atomic.Int32
+	e := newEngine(t, Options{Workers: 1, Fetch: func(ctx context.Context, uri string) (Fetched, error) {
+		if !strings.Contains(uri, "silent") {
+			return Fetched{Wasm: wasm}, nil
+		}
+		waiting.Add(1)
+		select {
+		case <-silent:
+		case <-ctx.Done():
+		}
+		return Fetched{}, errors.New("no answer")
+	}})
+	var policies []policy.Policy
+	for i := range 6 {
+		policies = append(policies, guestRevision(fmt.Sprint("lost", i), fmt.Sprintf("registry://silent/p%d:v1", i), 1))
+	}
+	policies = append(policies, guestRevision("there", "registry://there/p:v1", 1))
+	done := make(chan error)
+	go func() { done <- e.Apply(context.Background(), policies) }()
+	for deadline := time.Now().Add(time.Minute); waiting.Load() < 6; <-time.After(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d wait for the registry at the same time, want 6 with one worker", waiting.Load())
+		}
+	}
+	close(silent)
+	if err := <-done; err == nil {
+		t.Error("Apply = nil, want that the registry gives no answer")
+	}
+	if n, err := revisionOf(evaluate(t, e, "there", plainPod(t))); n != 1 || err != nil {
+		t.Errorf("the other policy answers %d, %v", n, err)
+	}
+}

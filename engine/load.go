@@ -58,6 +58,10 @@ func (e *LoadError) message() string {
 	return fmt.Sprintf("bootstrap failure: %s: %v", e.Policy, e.Err)
 }
 
+// atOnce is how many policies are loaded at the same time. Most of the time they
+// wait for registries; compiling is bounded by Options.Workers besides.
+const atOnce = 8
+
 // fetchTimeout bounds the fetching of one module. While a policy is fetched
 // nothing else can be changed by Apply: a registry that never answers shall not
 // hold it up for longer than somebody who waits for it would.
@@ -109,7 +113,7 @@ func (e *Engine) change(ctx context.Context, policies []policy.Policy,
 	next := base(old)
 	f := e.newFetches()
 	loaded := make([]*entry, len(policies))
-	slots := make(chan struct{}, cap(e.permits))
+	slots := make(chan struct{}, atOnce)
 	var wg sync.WaitGroup
 	for i, p := range policies {
 		wg.Go(func() {
@@ -217,9 +221,10 @@ func (ent *entry) is(p policy.Policy, stamp string) bool {
 }
 
 // outlasts reports whether the entry goes on to serve when a newer revision has
-// failed for a reason: it has something to answer with. A group that lacks members itself
-// makes way for one that does: it knows no better. Nor does a module go on that
-// was trusted once and is not signed by whom it must be any more.
+// failed for a reason: it has something to answer with. A group that lacks
+// members itself makes way for one that does: it knows no better. Nor does a
+// module go on that was trusted once and is not signed by whom it must be any
+// more.
 func (ent *entry) outlasts(failed *entry, why error) bool {
 	if ent == nil || ent.err != nil || ent.degraded != nil && failed.group != nil {
 		return false

@@ -67,7 +67,7 @@ func (e *Engine) Refresh(ctx context.Context) (changed bool) {
 		return false
 	}
 	f := e.newFetches()
-	slots := make(chan struct{}, cap(e.permits))
+	slots := make(chan struct{}, atOnce)
 	var wg sync.WaitGroup
 	for _, a := range due {
 		wg.Go(func() {
