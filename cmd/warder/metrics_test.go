@@ -44,7 +44,7 @@ func metricLines(page string) []string {
 }
 
 func TestMetricsAreThoseOfTheDocumentation(t *testing.T) {
-	s := startServe(t, privileged)
+	s := startServe(t, privileged+"broken: {module: \"builtin://nowhere\"}\n")
 	if have := s.ask("/validate/privileged"); !strings.Contains(have, rejected) {
 		t.Fatal(have)
 	}
