@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
 )
@@ -43,7 +44,7 @@ func TestTheFirstMistakeSticks(t *testing.T) {
 			t.Errorf("%s: %v, want %s", tt.name, r.Err, tt.want)
 		}
 		first := r.Err
-		if r.Byte() != 0 || r.U32() != 0 || r.Name() != "" || r.More() || r.Err != first {
+		if r.Byte() != 0 || r.U32() != 0 || r.Name() != "" || r.More() || !errors.Is(r.Err, first) {
 			t.Errorf("%s: reading goes on after it: %v", tt.name, r.Err)
 		}
 	}
