@@ -167,12 +167,12 @@ func (c *Client) session(ctx context.Context, repo name.Repository, action strin
 	return authorized, nil
 }
 
-// once takes out what go-containerregistry says twice: it asks some hosts over
-// HTTP after HTTPS, which here is one and the same, unless it is refused.
+// once takes out what go-containerregistry says twice: it asks hosts with a local
+// name or address over HTTP after HTTPS. That is one and the same here, or it is
+// refused; and a host that is away is away, whatever its address.
 func once(err error) error {
-	var plain *PlainHTTPError
 	var first *url.Error
-	if !errors.As(err, &plain) && errors.As(err, &first) {
+	if errors.As(err, &first) {
 		return first
 	}
 	return err
@@ -232,8 +232,10 @@ func classify(err error) error {
 		return slices.ContainsFunc(kinds, func(kind error) bool { return errors.Is(err, kind) })
 	}
 	switch {
-	case err == nil, is(ErrNotFound, ErrUnauthorized, ErrUnavailable, context.Canceled), errors.As(err, &plain):
+	case err == nil, is(ErrNotFound, ErrUnauthorized, ErrUnavailable, context.Canceled):
 		return err
+	case errors.As(err, &plain) && plain.Err == nil:
+		return err // who asks for http:// has to change something
 	case errors.As(err, &said):
 		return wrapStatus(said.StatusCode, err)
 	case errors.As(err, &request), errors.As(err, &network), is(io.ErrUnexpectedEOF, errStalled, context.DeadlineExceeded):

@@ -70,6 +70,9 @@ func TestHostsAreReachedAsTheSourcesSay(t *testing.T) {
 			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("Digest = %v, want %q", err, tt.want)
 			}
+			if err != nil && strings.Count(err.Error(), "/v2/") != 1 {
+				t.Errorf("Digest = %v, want one request to be told", err)
+			}
 		})
 	}
 }

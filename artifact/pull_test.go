@@ -3,6 +3,7 @@ package artifact
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -99,6 +100,29 @@ func TestLatestIsAskedForEachTime(t *testing.T) {
 	m, err = (&Puller{Client: h.insecure(), Store: store}).Pull(t.Context(), h.host()+"/acme/p")
 	if err != nil || !bytes.Equal(m.Bytes, second) || !errors.Is(m.Stale, ErrUnavailable) {
 		t.Errorf("Pull = %v, %v, want what the store has, and that it is stale", m, err)
+	}
+}
+
+// TestARegistryWithALocalAddressIsAwayAsAnyOther: it is asked over HTTPS, and that
+// HTTP would be refused is no reason to call it anything but away.
+func TestARegistryWithALocalAddressIsAwayAsAnyOther(t *testing.T) {
+	cert := newCertificate(t, "localhost")
+	h := newHub(t, withTLS(cert))
+	client := func() *Client {
+		return newTestClient(t, ClientOptions{Sources: Sources{Authorities: map[string][]*x509.Certificate{h.host(): {cert.Leaf}}}})
+	}
+	module := wasmModule(t, 1000)
+	h.push(client(), module, "acme/p:latest")
+	store := newTestStore(t)
+	m, err := (&Puller{Client: client(), Store: store}).Pull(t.Context(), h.host()+"/acme/p")
+	wantModule(t, m, err, module)
+	h.Close()
+	m, err = (&Puller{Client: client(), Store: store}).Pull(t.Context(), h.host()+"/acme/p")
+	if err != nil || !bytes.Equal(m.Bytes, module) || !errors.Is(m.Stale, ErrUnavailable) {
+		t.Fatalf("Pull = %v, %v, want what the store has, and that it is stale", m, err)
+	}
+	if text := m.Stale.Error(); strings.Contains(text, "HTTP is refused") {
+		t.Errorf("it is said to be away because %s, want nothing about HTTP", text)
 	}
 }
 

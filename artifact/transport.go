@@ -41,13 +41,19 @@ const (
 	ways
 )
 
-// PlainHTTPError is a host that was asked for over HTTP and is not listed as
-// insecure.
-type PlainHTTPError struct{ Host string }
+// PlainHTTPError is a host that speaks HTTP, or was asked for over it, and is not
+// listed as insecure.
+type PlainHTTPError struct {
+	Host string
+	Err  error // why HTTPS has failed; nil where it was not asked for
+}
 
 func (e *PlainHTTPError) Error() string {
 	return fmt.Sprintf("host %s: plain HTTP is refused: list %q under insecure_sources in sources.yml if it has no HTTPS", e.Host, e.Host)
 }
+
+// Unwrap returns why HTTPS has failed.
+func (e *PlainHTTPError) Unwrap() error { return e.Err }
 
 // errStalled is a host that sends and takes nothing any more.
 var errStalled = errors.New("no byte has come or gone")
@@ -144,7 +150,12 @@ func (h *hosts) byWay(req *http.Request) (*http.Response, error) {
 			closeBody(req)
 			return nil, &PlainHTTPError{Host: req.URL.Host}
 		}
-		return entry.verified.RoundTrip(req)
+		resp, err := entry.verified.RoundTrip(req)
+		var noTLS tls.RecordHeaderError
+		if errors.As(err, &noTLS) && string(noTLS.RecordHeader[:]) == "HTTP/" {
+			err = &PlainHTTPError{req.URL.Host, err}
+		}
+		return resp, err
 	}
 	return entry.anyWay(req)
 }
