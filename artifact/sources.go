@@ -24,6 +24,8 @@ type Sources struct {
 	// Proxies are used for every host but those in NoProxy; an empty one is
 	// that of the environment.
 	Proxies Proxies
+	// Files are those that Authorities were read from, besides the sources.yml.
+	Files []string
 }
 
 // Proxies are URLs of proxies. NoProxy is a list with commas.
@@ -49,6 +51,7 @@ func ParseSources(file string, text []byte) (Sources, error) {
 	var s Sources
 	if root != nil {
 		s = p.sources(root)
+		s.Files = p.files
 	}
 	if len(p.wrong) > 0 {
 		return Sources{}, errors.Join(p.wrong...)
@@ -59,6 +62,7 @@ func ParseSources(file string, text []byte) (Sources, error) {
 // sourcesFile is a sources.yml that is being read.
 type sourcesFile struct {
 	name  string
+	files []string // with certificates
 	wrong []error
 }
 
@@ -175,6 +179,7 @@ func (p *sourcesFile) authority(n *yaml.Node) []*x509.Certificate {
 	case n.Kind != yaml.MappingNode:
 		return nil // reported
 	case kind == "Path" && file != "" && data == "":
+		p.files = append(p.files, file)
 		var err error
 		if text, err = os.ReadFile(file); err != nil {
 			p.fail(at, "certificate: %w", err)

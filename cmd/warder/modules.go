@@ -76,12 +76,17 @@ func wants(names ...string) cobra.PositionalArgs {
 
 // hint says what to do about an error that people meet often.
 func hint(err error) error {
-	var plain *artifact.PlainHTTPError
-	switch {
-	case errors.As(err, &plain):
-		return fmt.Errorf("%w; give the file with --sources-path", err)
-	case errors.Is(err, artifact.ErrUnauthorized):
+	if errors.Is(err, artifact.ErrUnauthorized) {
 		return fmt.Errorf("%w\nIf it exists, log in with docker login, or name a config.json with --docker-config-json-path", err)
+	}
+	return hintSources(err)
+}
+
+// hintSources says how a host is reached that has no HTTPS.
+func hintSources(err error) error {
+	var plain *artifact.PlainHTTPError
+	if errors.As(err, &plain) {
+		return fmt.Errorf("%w; give the file with --sources-path", err)
 	}
 	return err
 }

@@ -121,7 +121,8 @@ type loader struct {
 	ready  func()
 	stop   context.CancelCauseFunc
 
-	text     []byte // of policies.yml, as it was read last
+	text     []byte // of policies.yml, as it was loaded last
+	seen     []byte // what it was at the last look
 	missing  bool   // it could not be read since
 	policies []policy.Policy
 }
@@ -173,22 +174,27 @@ func (l *loader) refresh(ctx context.Context) {
 	}
 }
 
-// look loads what has changed in policies.yml. One that cannot be read leaves
-// everything as it is.
+// look loads what has changed in policies.yml, once it is the same for two looks:
+// half a file may well be a good one, with fewer policies. One that cannot be
+// read leaves everything as it is.
 func (l *loader) look(ctx context.Context) {
 	text, err := os.ReadFile(l.config.policies)
-	was := l.missing
-	l.missing = err != nil
+	was, still := l.missing, bytes.Equal(text, l.seen)
+	l.missing, l.seen = err != nil, text
 	switch {
-	case l.missing && was:
-	case l.missing, was, !bytes.Equal(text, l.text):
-		if err := l.read(); err != nil {
-			l.log.Error("policies.yml not loaded: the policies stay as they are", "error", err)
-			break
-		}
-		_ = l.engine.Apply(ctx, l.policies) // which says itself what is wrong
-		l.report()
+	case l.missing && was, !l.missing && (!still || bytes.Equal(text, l.text)):
+		return
+	case l.missing:
+		err = l.unread(err)
+	default:
+		err = l.parse(text)
 	}
+	if err != nil {
+		l.log.Error("policies.yml not loaded: the policies stay as they are", "error", err)
+		return
+	}
+	_ = l.engine.Apply(ctx, l.policies) // which says itself what is wrong
+	l.report()
 }
 
 // report says how many policies there are now, by state.
@@ -201,17 +207,26 @@ func (l *loader) report() {
 		"degraded", count[engine.Degraded], "failed", count[engine.Failed])
 }
 
-// read reads policies.yml. When that fails the policies are what they were.
+// read reads policies.yml.
 func (l *loader) read() error {
-	file := l.config.policies
-	text, err := os.ReadFile(file)
+	text, err := os.ReadFile(l.config.policies)
 	if err != nil {
-		return fmt.Errorf("error while loading policies from %q: %w", file, err)
+		return l.unread(err)
 	}
+	return l.parse(text)
+}
+
+func (l *loader) unread(err error) error {
+	return fmt.Errorf("error while loading policies from %q: %w", l.config.policies, err)
+}
+
+// parse takes up the text of policies.yml. When that fails the policies are what
+// they were.
+func (l *loader) parse(text []byte) error {
 	l.text = text
-	policies, warnings, err := policy.ParseFile(file, text)
+	policies, warnings, err := policy.ParseFile(l.config.policies, text)
 	if err != nil {
-		return fmt.Errorf("error while loading policies from %q: %w", file, err)
+		return l.unread(err)
 	}
 	for _, w := range warnings {
 		l.log.Warn("policies.yml", "warning", w.String())

@@ -28,12 +28,17 @@ type origin struct {
 	store  *artifact.Store     // nil where there is no folder for one
 	public *artifact.TrustRoot // of the public Sigstore; fetched when it is needed
 	now    atomic.Pointer[access]
-	tried  string // the stamp of files that could not be read
+
+	seen  string // the stamp of files that have changed, at the last look
+	wrong string // why they could not be read, as it was logged
 }
 
 // access is how registries are reached, and who must have signed, at one moment.
 type access struct {
-	stamp    string // of the files
+	stamp    string   // of the files
+	files    []string // that sources.yml names
+	trust    *artifact.TrustRoot
+	noTrust  error // why there is none
 	client   *artifact.Client
 	verifier *artifact.Verifier
 	puller   *artifact.Puller
@@ -52,12 +57,23 @@ func newOrigin(c *serveConfig, log *slog.Logger) (*origin, error) {
 		cache = filepath.Join(dir, ".warder", "sigstore")
 	}
 	o.public = artifact.FetchTrustRoot(artifact.TUFOptions{CacheDir: cache, Log: log})
-	r, err := o.read(o.stamp())
+	r, err := o.read()
 	if err != nil {
 		return nil, err
 	}
-	o.now.Store(r)
+	if r.noTrust != nil {
+		log.Warn("Cannot create Sigstore trust root, verification relying on Rekor and Fulcio will fail", "error", r.noTrust)
+	}
+	o.take(r)
 	return o, nil
+}
+
+// take makes r what counts from now on.
+func (o *origin) take(r *access) {
+	if o.config.trustConfig != "" && r.trust != nil {
+		o.log.Info("Sigstore trust root read", "from", r.trust.String())
+	}
+	o.now.Store(r)
 }
 
 // storeDir is where modules are kept: the folder that was asked for, or that of
@@ -69,10 +85,11 @@ func (c *serveConfig) storeDir() (string, error) {
 	return artifact.DefaultStore()
 }
 
-// stamp changes when what is in one of the files does.
-func (o *origin) stamp() string {
+// stamp changes when what is in one of the files does; more are those that
+// sources.yml names.
+func (o *origin) stamp(more []string) string {
 	sum := sha256.New()
-	for _, file := range []string{o.config.sources, o.config.verification, o.config.trustConfig} {
+	for _, file := range append([]string{o.config.sources, o.config.verification, o.config.trustConfig}, more...) {
 		if file == "" {
 			continue
 		}
@@ -83,39 +100,58 @@ func (o *origin) stamp() string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// look takes up files that have changed. When one cannot be read everything
-// stays as it was.
+// look takes up files that have changed, once they are the same for two looks:
+// one that is being written is not what somebody wants. When one cannot be read
+// everything stays as it was.
 func (o *origin) look() {
-	stamp := o.stamp()
-	if stamp == o.now.Load().stamp || stamp == o.tried {
+	now := o.now.Load()
+	stamp := o.stamp(now.files)
+	if stamp == now.stamp {
+		o.seen, o.wrong = "", ""
 		return
 	}
-	o.tried = stamp
-	r, err := o.read(stamp)
+	if stamp != o.seen {
+		o.seen = stamp
+		return
+	}
+	r, err := o.read()
+	if err == nil && now.noTrust == nil {
+		err = r.noTrust // and who was trusted until now still is
+	}
 	if err != nil {
-		o.log.Error("sources and verification stay as they are", "error", err)
+		if err.Error() != o.wrong {
+			o.wrong = err.Error()
+			o.log.Error("sources, verification and trust root stay as they are", "error", err)
+		}
 		return
 	}
-	o.now.Store(r)
-	o.log.Info("sources and verification have changed: modules are fetched and verified again")
+	o.seen, o.wrong = "", ""
+	o.take(r)
+	o.log.Info("sources, verification or trust root have changed: modules are fetched and verified again")
 }
 
-// read reads the files.
-func (o *origin) read(stamp string) (*access, error) {
+// read reads the files. A trust root that cannot be read is in noTrust: what is
+// signed with keys can be verified without.
+func (o *origin) read() (*access, error) {
 	c := o.config
-	opts := artifact.ClientOptions{DockerConfig: c.dockerConfig, UserAgent: "warder/" + version(), Log: o.log}
-	if c.sources != "" {
-		var err error
-		if opts.Sources, err = artifact.ReadSources(c.sources); err != nil {
-			return nil, fmt.Errorf("error while loading sources from %s: %w", c.sources, err)
-		}
-	}
-	client, err := artifact.NewClient(opts)
+	sources, err := o.sources()
 	if err != nil {
 		return nil, err
 	}
-	r := &access{stamp: stamp, client: client, puller: &artifact.Puller{Client: client, Store: o.store}}
-	r.verifier = artifact.NewVerifier(artifact.VerifierOptions{Reach: client.Reach, TrustRoot: o.trustRoot(), Log: o.log})
+	r := &access{files: sources.Files, stamp: o.stamp(sources.Files)}
+	if sources, err = o.sources(); err != nil { // again: what has changed since then is seen at the next look
+		return nil, err
+	}
+	r.client, err = artifact.NewClient(artifact.ClientOptions{Sources: sources, DockerConfig: c.dockerConfig, UserAgent: "warder/" + version(), Log: o.log})
+	if err != nil {
+		return nil, err
+	}
+	r.trust = o.public
+	if c.trustConfig != "" {
+		r.trust, r.noTrust = artifact.ReadTrustRoot(c.trustConfig, c.trustDigest)
+	}
+	r.puller = &artifact.Puller{Client: r.client, Store: o.store}
+	r.verifier = artifact.NewVerifier(artifact.VerifierOptions{Reach: r.client.Reach, TrustRoot: r.trust, Log: o.log})
 	if c.verification != "" {
 		config, err := readVerificationConfig(c.verification)
 		if err != nil {
@@ -127,31 +163,28 @@ func (o *origin) read(stamp string) (*access, error) {
 	return r, nil
 }
 
-// trustRoot is that of the file, or else the public one. One that cannot be read
-// trusts nobody: what is signed with keys can be verified without.
-func (o *origin) trustRoot() *artifact.TrustRoot {
-	if o.config.trustConfig == "" {
-		return o.public
+// sources reads sources.yml.
+func (o *origin) sources() (artifact.Sources, error) {
+	if o.config.sources == "" {
+		return artifact.Sources{}, nil
 	}
-	root, err := artifact.ReadTrustRoot(o.config.trustConfig, o.config.trustDigest)
+	s, err := artifact.ReadSources(o.config.sources)
 	if err != nil {
-		o.log.Warn("Cannot create Sigstore trust root, verification relying on Rekor and Fulcio will fail", "error", err)
-		return nil
+		return s, fmt.Errorf("error while loading sources from %s: %w", o.config.sources, err)
 	}
-	o.log.Info("Sigstore trust root read", "from", root.String())
-	return root
+	return s, nil
 }
 
 // fetch gets a module for the engine.
 func (o *origin) fetch(ctx context.Context, uri string) (engine.Fetched, error) {
 	m, err := o.now.Load().puller.Pull(ctx, uri)
 	if err != nil {
-		return engine.Fetched{}, err
+		return engine.Fetched{}, hintSources(err)
 	}
 	if m.Unstored != nil {
 		o.log.Warn("module not kept in the store: it has to be fetched again at the next start", "module", uri, "error", m.Unstored)
 	}
-	return engine.Fetched{Wasm: m.Bytes, Reference: m.Reference, Away: m.Stale}, nil
+	return engine.Fetched{Wasm: m.Bytes, Reference: m.Reference, Away: hintSources(m.Stale)}, nil
 }
 
 // stampOf changes when fetch would give something else.

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/warder-dev/warder/engine"
 )
 
 // logLines keeps what a server logs.
@@ -241,6 +245,40 @@ func TestServeKeepsItsPoliciesWhenTheFileIsBroken(t *testing.T) {
 	}
 	if n := s.log.count(`msg="policy loaded"`, "policy=privileged"); n != 1 {
 		t.Errorf("the policy that never changed was loaded %d times", n)
+	}
+}
+
+// TestHalfAPoliciesFileIsNotLoaded looks at the file as the server does, without
+// its clock.
+func TestHalfAPoliciesFileIsNotLoaded(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "policies.yml")
+	whole := privileged + labels("labels", "one")
+	writeFile(t, file, whole)
+	eng, err := engine.New(engine.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = eng.Close() })
+	l := &loader{config: &serveConfig{policies: file}, engine: eng, log: slog.New(slog.DiscardHandler)}
+	if err := errors.Join(l.read(), eng.Apply(t.Context(), l.policies)); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		name, text string
+		looks      int
+		policies   int
+	}{
+		{"half of it", privileged, 1, 2},
+		{"and then all of it", whole, 3, 2},
+		{"fewer policies, for good", privileged, 2, 1},
+	} {
+		writeFile(t, file, step.text)
+		for range step.looks {
+			l.look(t.Context())
+		}
+		if n := len(eng.Statuses()); n != step.policies {
+			t.Errorf("%s: %d policies, want %d", step.name, n, step.policies)
+		}
 	}
 }
 
