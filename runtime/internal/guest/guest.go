@@ -13,9 +13,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -66,15 +68,16 @@ const wasmPage = 64 << 10
 type Compiler struct {
 	opts    Options
 	cache   wazero.CompilationCache
+	spare   wazero.CompilationCache // in memory, where CacheDir fails
 	pagemap *os.File
 }
 
 // NewCompiler returns a compiler with the given bounds. The error is about
 // CacheDir.
 func NewCompiler(opts Options) (*Compiler, error) {
-	c := &Compiler{opts: opts.withDefaults(), pagemap: openPagemap()}
+	c := &Compiler{opts: opts.withDefaults(), pagemap: openPagemap(), spare: wazero.NewCompilationCache()}
 	if opts.CacheDir == "" {
-		c.cache = wazero.NewCompilationCache()
+		c.cache = c.spare
 		return c, nil
 	}
 	if err := os.MkdirAll(opts.CacheDir, 0o700); err != nil {
@@ -90,7 +93,7 @@ func NewCompiler(opts Options) (*Compiler, error) {
 
 // Close frees the compiled code. No module of the compiler may be in use.
 func (c *Compiler) Close() error {
-	err := c.cache.Close(context.Background())
+	err := errors.Join(c.cache.Close(context.Background()), c.spare.Close(context.Background()))
 	if c.pagemap != nil {
 		err = errors.Join(err, c.pagemap.Close())
 	}
@@ -120,24 +123,42 @@ const features = api.CoreFeaturesV2 | experimental.CoreFeaturesTailCall |
 	experimental.CoreFeaturesExceptionHandling
 
 // Compile checks, rewrites and compiles a module, or finds its code in the
-// cache. The error says what is wrong with the module.
+// cache. The error says what is wrong with the module. A disk that is full, or
+// code that was damaged on it, costs time and a line in the log, and no policy.
 func (c *Compiler) Compile(ctx context.Context, wasm []byte, link Link) (*Module, error) {
 	wasm, layout, err := rewrite(wasm)
 	if err != nil {
 		return nil, err
 	}
-	config := wazero.NewRuntimeConfig().
-		WithCoreFeatures(features).
-		WithCompilationCache(c.cache).
-		WithMemoryLimitPages(uint32(c.opts.MemoryLimit / wasmPage)).
-		WithCloseOnContextDone(!layout.checked).
-		WithDebugInfoEnabled(false)
-	r := wazero.NewRuntimeWithConfig(ctx, config)
-	m := &Module{Layout: layout, opts: c.opts, pagemap: c.pagemap, runtime: r, epoch: time.Now()}
-	if err := m.build(ctx, wasm, link); err != nil {
-		return nil, errors.Join(err, m.Close())
+	compile := func(cache wazero.CompilationCache) (*Module, error) {
+		config := wazero.NewRuntimeConfig().
+			WithCoreFeatures(features).
+			WithCompilationCache(cache).
+			WithMemoryLimitPages(uint32(c.opts.MemoryLimit / wasmPage)).
+			WithCloseOnContextDone(!layout.checked).
+			WithDebugInfoEnabled(false)
+		r := wazero.NewRuntimeWithConfig(ctx, config)
+		m := &Module{Layout: layout, opts: c.opts, pagemap: c.pagemap, runtime: r, epoch: time.Now()}
+		if err := m.build(ctx, wasm, link); err != nil {
+			return nil, errors.Join(err, m.Close())
+		}
+		return m, nil
 	}
-	return m, nil
+	m, err := compile(c.cache)
+	if err != nil && c.opts.CacheDir != "" && isOfCache(err) {
+		c.opts.Log.Warn("compiled module not kept, or not to be read: it is compiled at each start", "folder", c.opts.CacheDir, "error", err)
+		m, err = compile(c.spare)
+	}
+	return m, err
+}
+
+// isOfCache reports whether an error of compiling is about the folder of compiled
+// code and not about the module. wazero says of damaged code only in its text
+// that it was the cache's.
+func isOfCache(err error) bool {
+	var path *fs.PathError
+	var link *os.LinkError
+	return errors.As(err, &path) || errors.As(err, &link) || strings.Contains(err.Error(), "compile: compilationcache: ")
 }
 
 func (m *Module) build(ctx context.Context, wasm []byte, link Link) error {
