@@ -25,6 +25,7 @@ import (
 
 func newInspect() *cobra.Command {
 	var output string
+	var withSignatures bool
 	var c sourcesConfig
 	var v verificationFlags
 	cmd := &cobra.Command{
@@ -33,9 +34,13 @@ func newInspect() *cobra.Command {
 		Long: `inspect shows the metadata of a policy: what it judges, what it reads from the
 cluster, who has made it, and how it is used. POLICY is a path, builtin://NAME, the
 first digits of the sha256 of a policy in the store, or a reference as pull takes
-it; what is not in the store is pulled into it.`,
+it; what is not in the store is pulled into it.
+
+With --show-signatures it also lists what signatures the registry has, and what
+they say of themselves. None of them is verified: see warder verify.`,
 		Example: `  warder inspect policy.wasm
   warder inspect -o yaml ghcr.io/kubewarden/policies/pod-privileged:v1.0.0
+  warder inspect --show-signatures ghcr.io/kubewarden/policies/pod-privileged:v1.0.0
   warder inspect builtin://pod-privileged`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
@@ -47,23 +52,30 @@ it; what is not in the store is pulled into it.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if name, ok := strings.CutPrefix(args[0], "builtin://"); ok {
+			if name, ok := strings.CutPrefix(args[0], "builtin://"); ok && !withSignatures {
 				return inspectBuiltin(cmd.OutOrStdout(), name, output)
 			}
 			puller, err := newPuller(cmd, &c, &v)
 			if err != nil {
 				return err
 			}
+			var signatures *signaturesOf
+			if withSignatures {
+				if signatures, err = findSignatures(cmd.Context(), puller.Client, args[0]); err != nil {
+					return hint(err)
+				}
+			}
 			module, err := moduleAt(cmd.Context(), puller, args[0])
 			if err != nil {
 				return hint(err)
 			}
-			return inspect(cmd, args[0], module, output)
+			return inspect(cmd, inspected{args[0], module, signatures}, output)
 		},
 	}
 	cmd.Flags().SortFlags = false
 	c.addFlags(cmd.Flags())
 	v.addFlags(cmd.Flags())
+	cmd.Flags().BoolVar(&withSignatures, "show-signatures", false, "also list the signatures that the registry has; with --output the metadata are under metadata then")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "yaml or json instead of tables for people")
 	return cmd
 }
@@ -97,22 +109,40 @@ func moduleAt(ctx context.Context, puller *artifact.Puller, what string) ([]byte
 	return m.Bytes, nil
 }
 
-func inspect(cmd *cobra.Command, what string, module []byte, output string) error {
-	meta, err := artifact.ReadMetadata(module)
+// inspected is a policy that a person has named.
+type inspected struct {
+	what       string
+	module     []byte
+	signatures *signaturesOf // nil: nobody has asked
+}
+
+func inspect(cmd *cobra.Command, p inspected, output string) error {
+	meta, err := artifact.ReadMetadata(p.module)
 	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return fmt.Errorf("%s: %w", p.what, err)
 	}
 	if meta == nil {
-		return fmt.Errorf("No Kubewarden metadata found inside of '%s'.\n%sPolicies can be annotated with the `warder annotate` command.", what, guessOf(module)) //nolint:revive,staticcheck // upstream's text
+		return fmt.Errorf("No Kubewarden metadata found inside of '%s'.\n%sPolicies can be annotated with the `warder annotate` command.", p.what, guessOf(p.module)) //nolint:revive,staticcheck // upstream's text
 	}
 	if output != "" {
 		text, err := meta.MarshalJSON()
+		if err == nil && p.signatures != nil {
+			text, err = json.Marshal(struct {
+				Metadata   json.RawMessage           `json:"metadata"`
+				Image      string                    `json:"image"`
+				Signatures []artifact.FoundSignature `json:"signatures"`
+			}{text, p.signatures.image, p.signatures.list})
+		}
 		if err != nil {
 			return err
 		}
 		return printAs(cmd.OutOrStdout(), output, text)
 	}
-	_, err = cmd.OutOrStdout().Write(describe(meta))
+	text := describe(meta)
+	if p.signatures != nil {
+		text = append(text, p.signatures.describe()...)
+	}
+	_, err = cmd.OutOrStdout().Write(text)
 	return err
 }
 
