@@ -47,6 +47,10 @@ type ClientOptions struct {
 	// it is ended. Default 30s. How long a request takes in all is for its
 	// context to say.
 	Stall time.Duration
+	// Pushed is told how many bytes of a module that is pushed have gone, and
+	// how many there are. It starts again when the upload does, and is not
+	// called when the registry has the module already. Default: nobody is.
+	Pushed func(done, total int64)
 	// Log gets what no error tells. Default: nothing.
 	Log *slog.Logger
 }
@@ -54,9 +58,10 @@ type ClientOptions struct {
 // Client talks to registries and other hosts of modules. It changes nothing on
 // disk and is safe for concurrent use.
 type Client struct {
-	hosts *hosts
-	keys  *keychain
-	agent string
+	hosts  *hosts
+	keys   *keychain
+	agent  string
+	pushed func(done, total int64)
 
 	mu       sync.Mutex
 	sessions map[string]session
@@ -99,7 +104,7 @@ func NewClient(opts ClientOptions) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{hosts: hosts, keys: keys, agent: firstOf(opts.UserAgent, "warder"), sessions: map[string]session{}}, nil
+	return &Client{hosts: hosts, keys: keys, agent: firstOf(opts.UserAgent, "warder"), pushed: opts.Pushed, sessions: map[string]session{}}, nil
 }
 
 // Reach returns the options with which a Verifier reads from the registry of

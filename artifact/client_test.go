@@ -381,6 +381,27 @@ func TestTheClientSaysWhoItIs(t *testing.T) {
 	}
 }
 
+func TestAPushTellsHowFarItIs(t *testing.T) {
+	h := newHub(t, httptest.NewServer)
+	type step struct{ done, total int64 }
+	var steps []step
+	client := newTestClient(t, ClientOptions{
+		Sources: Sources{Insecure: []string{h.host()}},
+		Pushed:  func(done, total int64) { steps = append(steps, step{done, total}) },
+	})
+	module := wasmModule(t, 300_000)
+	h.push(client, module, "acme/p:v1")
+	size := int64(len(module))
+	if len(steps) < 3 || steps[0] != (step{0, size}) || steps[len(steps)-1] != (step{size, size}) {
+		t.Errorf("told %v, want from 0 to %d", steps, size)
+	}
+	steps = nil
+	h.push(client, module, "acme/p:v2")
+	if len(steps) > 0 {
+		t.Errorf("told %v of a module that the registry has", steps)
+	}
+}
+
 func TestPassingErrorsOfReadsAreTriedAgain(t *testing.T) {
 	h := newHub(t, httptest.NewServer)
 	h.push(h.insecure(), wasmModule(t, 100), "acme/p:v1")

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -55,11 +57,11 @@ func (c *Client) push(ctx context.Context, module []byte, r Reference, annotatio
 	if err != nil {
 		return "", err
 	}
-	for _, blob := range []struct {
-		data  []byte
-		media types.MediaType
-	}{{config, mediaConfig}, {module, mediaModule}} {
-		if err := remote.WriteLayer(tag.Context(), static.NewLayer(blob.data, blob.media), options...); err != nil {
+	for _, blob := range []v1.Layer{
+		static.NewLayer(config, mediaConfig),
+		countedLayer{static.NewLayer(module, mediaModule), int64(len(module)), c.pushed},
+	} {
+		if err := remote.WriteLayer(tag.Context(), blob, options...); err != nil {
 			return "", c.failed(tag.Context(), err)
 		}
 	}
@@ -67,6 +69,26 @@ func (c *Client) push(ctx context.Context, module []byte, r Reference, annotatio
 		return "", c.failed(tag.Context(), err)
 	}
 	return digestOf(manifest), nil
+}
+
+// countedLayer tells how much of it was read.
+type countedLayer struct {
+	v1.Layer
+	size     int64
+	progress func(done, total int64)
+}
+
+// Compressed implements v1.Layer.
+func (l countedLayer) Compressed() (io.ReadCloser, error) {
+	body, err := l.Layer.Compressed()
+	if err != nil || l.progress == nil {
+		return body, err
+	}
+	l.progress(0, l.size)
+	return struct {
+		io.Reader
+		io.Closer
+	}{&counted{body, 0, l.size, l.progress}, body}, nil
 }
 
 // pushedManifest is a manifest as go-containerregistry takes it.

@@ -26,6 +26,15 @@ func (c *sourcesConfig) addFlags(f *pflag.FlagSet) {
 
 // client makes the client that these flags ask for.
 func (c *sourcesConfig) client(cmd *cobra.Command) (*artifact.Client, error) {
+	opts, err := c.options(cmd)
+	if err != nil {
+		return nil, err
+	}
+	return artifact.NewClient(opts)
+}
+
+// options are those of the client.
+func (c *sourcesConfig) options(cmd *cobra.Command) (artifact.ClientOptions, error) {
 	opts := artifact.ClientOptions{DockerConfig: c.dockerConfig, UserAgent: "warder/" + version(), Log: speech(cmd)}
 	file := c.sources
 	if file == "" {
@@ -34,10 +43,10 @@ func (c *sourcesConfig) client(cmd *cobra.Command) (*artifact.Client, error) {
 	if file != "" {
 		var err error
 		if opts.Sources, err = artifact.ReadSources(file); err != nil {
-			return nil, err
+			return opts, err
 		}
 	}
-	return artifact.NewClient(opts)
+	return opts, nil
 }
 
 // defaultSources is kwctl's own file, if there is one.

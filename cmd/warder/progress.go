@@ -23,18 +23,18 @@ func speech(cmd *cobra.Command) *slog.Logger {
 	}}))
 }
 
-// progress shows how far a download is: a bar on a terminal, elsewhere one line
-// at its start.
+// progress shows how far a transfer is: a bar on a terminal.
 type progress struct {
 	w     io.Writer
+	verb  string
 	width int // of the terminal; 0: there is none
 
 	mu  sync.Mutex
 	bar *progressbar.ProgressBar
 }
 
-func newProgress(w io.Writer) *progress {
-	p := &progress{w: w}
+func newProgress(w io.Writer, verb string) *progress {
+	p := &progress{w: w, verb: verb}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" {
 		p.width = 80
 		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
@@ -44,18 +44,27 @@ func newProgress(w io.Writer) *progress {
 	return p
 }
 
-// show is artifact.Puller's Progress.
+// show is artifact.Puller's Progress: where there is no terminal it says one line
+// at the start.
 func (p *progress) show(reference string, done, total int64) {
+	switch {
+	case p.width > 0:
+		p.draw(done, total)
+	case done == 0 && total < 0:
+		fmt.Fprintf(p.w, "%s %s\n", p.verb, reference)
+	case done == 0:
+		fmt.Fprintf(p.w, "%s %s, %s\n", p.verb, reference, bytesText(total))
+	}
+}
+
+// draw draws the bar, if there is a terminal.
+func (p *progress) draw(done, total int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case p.width == 0 && done == 0 && total < 0:
-		fmt.Fprintf(p.w, "pulling %s\n", reference)
-	case p.width == 0 && done == 0:
-		fmt.Fprintf(p.w, "pulling %s, %s\n", reference, bytesText(total))
 	case p.width == 0:
 	case p.bar == nil:
-		p.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(p.w), progressbar.OptionSetDescription("pulling"),
+		p.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(p.w), progressbar.OptionSetDescription(p.verb),
 			progressbar.OptionShowBytes(true), progressbar.OptionShowCount(), progressbar.OptionSetWidth(max(10, min(40, p.width-60))), progressbar.OptionUseIECUnits(true),
 			progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(65*time.Millisecond))
 	default:

@@ -67,7 +67,7 @@ func newPuller(cmd *cobra.Command, c *sourcesConfig, v *verificationFlags) (*art
 }
 
 func pull(cmd *cobra.Command, puller *artifact.Puller, uri, output string) error {
-	bar := newProgress(cmd.ErrOrStderr())
+	bar := newProgress(cmd.ErrOrStderr(), "pulling")
 	puller.Progress = bar.show
 	if output == "" {
 		store, err := openStore()

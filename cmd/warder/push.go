@@ -36,7 +36,13 @@ manifest.`,
 			if err := mayPush(args[0], module, meta, force); err != nil {
 				return err
 			}
-			client, err := c.client(cmd)
+			opts, err := c.options(cmd)
+			if err != nil {
+				return err
+			}
+			bar := newProgress(cmd.ErrOrStderr(), "pushing")
+			opts.Pushed = bar.draw
+			client, err := artifact.NewClient(opts)
 			if err != nil {
 				return err
 			}
@@ -46,6 +52,7 @@ manifest.`,
 				annotations = artifact.ManifestAnnotations(meta.Annotations)
 			}
 			reference, err := client.Push(cmd.Context(), module, args[1], annotations)
+			bar.end()
 			if err != nil {
 				return hint(err)
 			}
