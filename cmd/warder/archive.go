@@ -53,7 +53,12 @@ func newLoad() *cobra.Command {
 		Short:   "Load policies from a tar.gz into the store",
 		Long:    `load puts what warder save or kwctl save has written into the store, and prints what it was. "-" is standard input.`,
 		Example: `  warder load --input policies.tar.gz`,
-		Args:    noArgs,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 && input == "" {
+				return usagef("the archive is given as a flag: %s --input %s", cmd.CommandPath(), args[0])
+			}
+			return noArgs(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if input == "" {
 				return usagef("--input: say from which file")

@@ -48,7 +48,7 @@ func TestSignAndVerify(t *testing.T) {
 	write("config/kubewarden/sources.yml", "insecure_sources: ["+strings.TrimPrefix(server.URL, "http://")+"]\n")
 
 	warder(0, "", "wrote alice.key", "keygen", "--output-key-prefix", "alice")
-	warder(1, "", "alice.key: file exists", "keygen", "--output-key-prefix", "alice")
+	warder(1, "", "alice.key is there already, and a key is not replaced: give another --output-key-prefix", "keygen", "--output-key-prefix", "alice")
 	t.Setenv("COSIGN_PASSWORD", "hunter2")
 	warder(0, "", "wrote warder.key", "keygen")
 	if info, err := os.Stat("warder.key"); err != nil || info.Mode().Perm() != 0o600 {
