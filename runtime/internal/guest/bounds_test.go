@@ -2,6 +2,8 @@ package guest
 
 import (
 	"bytes"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -70,5 +72,30 @@ func TestCustomSectionsDoNotReachTheEngine(t *testing.T) {
 	named := append([]byte(wasm.Header), "\x00\x0b\x04name\x01\x05\xff\xff\xff\xff"...)
 	if out, _, err := rewrite(named); err != nil || !bytes.Equal(out, []byte(wasm.Header)) {
 		t.Errorf("rewrite = %x, %v, want an empty module", out, err)
+	}
+}
+
+// TestAModuleThatTheEnginePanicsOnIsRefused: it costs its own policy, not the
+// process. The module is one that fuzzing found.
+func TestAModuleThatTheEnginePanicsOnIsRefused(t *testing.T) {
+	file, err := os.ReadFile("testdata/fuzz/FuzzRewrite/76f179e2c9b97db7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	quoted := strings.TrimSuffix(strings.TrimPrefix(strings.SplitN(string(file), "\n", 3)[1], "[]byte("), ")")
+	text, err := strconv.Unquote(quoted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := NewCompiler(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if m, err := c.Compile(t.Context(), []byte(text), unlinked); err == nil {
+		_ = m.Close()
+		t.Error("Compile = nil, want the module refused")
+	} else if !strings.Contains(err.Error(), "the engine gave up on it") {
+		t.Errorf("Compile = %v, want that the engine gave up on it; if it no longer panics, this test may go", err)
 	}
 }

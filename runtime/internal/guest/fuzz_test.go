@@ -44,7 +44,7 @@ func compiles(t *testing.T, wasm []byte) error {
 	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter().
 		WithCoreFeatures(features).WithMemoryLimitPages(512).WithDebugInfoEnabled(false))
 	defer r.Close(ctx)
-	_, err := r.CompileModule(ctx, wasm)
+	_, err := compiled(ctx, r, wasm)
 	return err
 }
 

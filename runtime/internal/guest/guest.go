@@ -168,12 +168,24 @@ func (m *Module) build(ctx context.Context, wasm []byte, link Link) error {
 	if err := link(ctx, m.runtime); err != nil {
 		return err
 	}
-	compiled, err := m.runtime.CompileModule(experimental.WithCompilationWorkers(ctx, 2), wasm)
+	compiled, err := compiled(experimental.WithCompilationWorkers(ctx, 2), m.runtime, wasm)
 	if err != nil {
 		return fmt.Errorf("compile: %w", err)
 	}
 	m.compiled = compiled
 	return m.checkImports()
+}
+
+// compiled compiles a module. wazero panics on some that are not valid (found by
+// fuzzing: branches to labels that are not there), which is the module's mistake
+// and shall cost nobody else anything.
+func compiled(ctx context.Context, r wazero.Runtime, module []byte) (c wazero.CompiledModule, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c, err = nil, fmt.Errorf("invalid module: the engine gave up on it: %v", p)
+		}
+	}()
+	return r.CompileModule(ctx, module)
 }
 
 // checkImports names the first import that no host module has, in words of our
