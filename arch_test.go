@@ -30,10 +30,11 @@ func mayImport() map[string][]string {
 		"cmd/warder":             {everything},
 		"admission":              {"engine", "policy", "review", "sdk"},
 		"audit":                  {"policy", "review", "report", "sdk"},
-		"controller":             {"api/v1", "manifest", "policy"},
+		"controller":             {"api/*", "manifest", "policy", "runtime/cel"},
 		"dashboard":              {"api/v1", "report"},
 		"engine":                 {"policy", "runtime", "runtime/*", "library", "capability", "artifact", "review", "sdk"},
-		"manifest":               {"api/v1", "policy"},
+		"replica":                {"api/*", "engine", "policy"},
+		"manifest":               {"api/*", "policy"},
 		"report":                 {"sdk"},
 		"capability":             {"artifact", "sdk"},
 		"runtime":                {"runtime/internal/guest"},
@@ -52,6 +53,8 @@ func mayImport() map[string][]string {
 		"sdk/sdktest":            {"sdk"},
 		"sdk":                    nil,
 		"wasm":                   nil,
+		"api/v1alpha1":           nil,
+		"api/v1alpha2":           {"api/v1"},
 		"api/v1":                 nil,
 	}
 }
@@ -72,11 +75,12 @@ func homes() map[string][]string {
 		"go.yaml.in/yaml/v3":                     {"policy", "artifact", "capability", "cmd/warder"},
 		"gopkg.in/yaml.v3":                       nil, // go.yaml.in/yaml/v3 is its successor
 		"k8s.io":                                 nil,
-		"k8s.io/api":                             {"capability", "manifest", "controller"},
-		"k8s.io/apimachinery":                    {"api/v1", "runtime/cel", "capability", "audit", "manifest", "controller"},
+		"k8s.io/api":                             {"api/*", "capability", "manifest", "controller", "replica", "cmd/warder"},
+		"k8s.io/apiextensions-apiserver":         {"manifest", "controller"},
+		"k8s.io/apimachinery":                    {"api/*", "policy", "runtime/cel", "capability", "audit", "manifest", "controller", "replica", "cmd/warder"},
 		"k8s.io/apiserver":                       {"runtime/cel"},
-		"k8s.io/client-go":                       {"capability", "audit", "controller", "cmd/warder"},
-		"sigs.k8s.io/controller-runtime":         {"controller"},
+		"k8s.io/client-go":                       {"capability", "audit", "controller", "replica", "cmd/warder"},
+		"sigs.k8s.io/controller-runtime":         {"controller", "cmd/warder"},
 	}
 }
 

@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/warder-dev/warder/devcluster/cluster"
+	"github.com/warder-dev/warder/devcluster/node"
 )
 
 const (
@@ -29,6 +32,7 @@ func up(ctx context.Context, args []string) error {
 	detach := set.Bool("detach", false, "return when the cluster is ready")
 	set.IntVar(&opts.Port, "port", 0, "port of the API server")
 	set.StringVar(&opts.AuditLog, "audit-log", "", "file for audit events")
+	warder := set.String("warder", "", "binary that warder's pods run")
 	if err := parse(set, args); err != nil {
 		return err
 	}
@@ -47,15 +51,18 @@ func up(ctx context.Context, args []string) error {
 			return err
 		}
 	}
+	if *warder, err = warderBinary(*warder); err != nil {
+		return err
+	}
 	if state, err := cluster.ReadState(opts.Dir); err == nil && state.Running {
 		fmt.Fprintln(os.Stderr, "The cluster is up already.")
 		printUp(opts.Dir, stopByDown)
 		return nil
 	}
 	if *detach {
-		return upDetached(ctx, opts)
+		return upDetached(ctx, opts, *warder)
 	}
-	return upForeground(ctx, opts)
+	return upForeground(ctx, opts, *warder)
 }
 
 // How a cluster is stopped, for people to read.
@@ -71,13 +78,34 @@ func printUp(dir, stop string) {
 	fmt.Printf("export KUBECONFIG=%s\n", path)
 }
 
-func upForeground(ctx context.Context, opts cluster.Options) error {
+// warderBinary is what warder's pods run: what was asked for, or else bin/warder
+// of the folder or one above. None is "": such pods stay Pending then.
+func warderBinary(asked string) (string, error) {
+	if asked != "" {
+		if _, err := os.Stat(asked); err != nil {
+			return "", &usageError{fmt.Sprintf("up: --warder: %v", err)}
+		}
+		return filepath.Abs(asked)
+	}
+	if found, err := cluster.Find("warder"); err == nil {
+		return found, nil
+	}
+	fmt.Fprintln(os.Stderr, `There is no bin/warder: pods of warder stay Pending. "make build" makes it.`)
+	return "", nil
+}
+
+func upForeground(ctx context.Context, opts cluster.Options, warder string) error {
 	start, cancel := context.WithTimeout(ctx, upTimeout)
 	defer cancel()
 	c, err := cluster.Start(start, opts)
 	if err != nil {
 		return err
 	}
+	stopNode, err := startNode(ctx, c, warder)
+	if err != nil {
+		return errors.Join(err, c.Stop(context.WithoutCancel(ctx)))
+	}
+	defer stopNode()
 	printUp(c.Dir(), stopByKey)
 	var ended error
 	select {
@@ -85,12 +113,35 @@ func upForeground(ctx context.Context, opts cluster.Options) error {
 		fmt.Fprintln(os.Stderr, "Stopping the cluster.")
 	case ended = <-c.Ended():
 	}
+	stopNode()
 	return errors.Join(ended, c.Stop(context.WithoutCancel(ctx)))
+}
+
+// startNode lets the pods of warder run, if there is a binary, and returns what
+// ends them.
+func startNode(ctx context.Context, c *cluster.Cluster, warder string) (func(), error) {
+	if warder == "" {
+		return func() {}, nil
+	}
+	config, err := c.Config()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	n, err := node.Start(ctx, node.Options{Config: config, Binary: warder, Dir: filepath.Join(c.Dir(), "pods"), Log: log})
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	var running sync.WaitGroup
+	running.Go(func() { n.Run(ctx) })
+	return func() { cancel(); running.Wait() }, nil
 }
 
 // upDetached starts ourselves again, in a session of its own, and waits until
 // the cluster is up.
-func upDetached(ctx context.Context, opts cluster.Options) error {
+func upDetached(ctx context.Context, opts cluster.Options, warder string) error {
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		return err
 	}
@@ -101,6 +152,9 @@ func upDetached(ctx context.Context, opts cluster.Options) error {
 	}
 	defer log.Close() //nolint:errcheck // the child has its own
 	args := []string{"up", "--dir", opts.Dir, "--port", fmt.Sprint(opts.Port)}
+	if warder != "" {
+		args = append(args, "--warder", warder)
+	}
 	if opts.AuditLog != "" {
 		args = append(args, "--audit-log", opts.AuditLog)
 	}

@@ -17,16 +17,18 @@ import (
 )
 
 const help = `devcluster runs a Kubernetes control plane on this machine: etcd, kube-apiserver
-and kube-controller-manager, with TLS and RBAC. It has no nodes: Deployments get
-their pods, and the pods stay Pending.
+and kube-controller-manager, with TLS and RBAC. It has one node, which runs the
+pods of warder as processes of this machine; all others stay Pending.
 
-  devcluster up [--detach] [--port P] [--audit-log FILE]
+  devcluster up [--detach] [--port P] [--audit-log FILE] [--warder FILE]
                             start the cluster; ^C stops it. It finds what it
                             left behind the last time
       --detach              return when it is ready, and leave it running
       --port P              the API server's port; default: the last one, or a
                             free one
       --audit-log FILE      write who asked for what, a JSON object a line
+      --warder FILE         the binary that warder's pods run; default:
+                            bin/warder of this folder or one above
   devcluster down [--delete]
                             stop a cluster that was detached
       --delete              delete all that it knows, too

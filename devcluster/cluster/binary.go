@@ -1,7 +1,7 @@
 package cluster
 
 import (
-	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 )
@@ -16,17 +16,27 @@ func FindBinary() (string, error) {
 	if name := os.Getenv(BinaryVariable); name != "" {
 		return name, nil
 	}
+	found, err := Find("devcluster")
+	if err != nil {
+		return "", fmt.Errorf("%w, or set %s", err, BinaryVariable)
+	}
+	return found, nil
+}
+
+// Find returns the binary of that name in the folder bin of the current folder,
+// or of the first one above that has it.
+func Find(binary string) (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err
 	}
 	for ; ; dir = filepath.Dir(dir) {
-		name := filepath.Join(dir, "bin", "devcluster")
+		name := filepath.Join(dir, "bin", binary)
 		if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
 			return name, nil
 		}
 		if dir == filepath.Dir(dir) {
-			return "", errors.New(`no bin/devcluster in this folder or above: build it with "make bin/devcluster", or set ` + BinaryVariable)
+			return "", fmt.Errorf(`no bin/%s in this folder or above: build it with "make build devcluster"`, binary)
 		}
 	}
 }
