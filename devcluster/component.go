@@ -31,7 +31,7 @@ func runComponent(part cluster.Part, args []string) error {
 		return runEtcd(args)
 	case cluster.APIServer:
 		// It runs in the cluster's folder.
-		apiserver.SetServiceResolverForTests(cluster.Resolver{Dir: "."})
+		apiserver.SetServiceResolverForTests(newResolver("."))
 		cmd = apiserver.NewAPIServerCommand()
 	default:
 		cmd = controllermanager.NewControllerManagerCommand()

@@ -7,23 +7,25 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 )
 
-// There are no nodes, so nothing is behind a Service; but the API server calls
-// webhooks through Services. Where it finds what it calls is said in a file,
-// which it reads at each connection that it makes.
+// LoopbackAddress is what an EndpointSlice has for 127.0.0.1, which the API
+// server's validation does not let it have. It is of the range for benchmarks
+// (RFC 2544), which nobody routes.
+const LoopbackAddress = "198.18.0.1"
 
-// routes are addresses, host:port, by "namespace/name:port".
+// routes are addresses, host:port, by "namespace/name:port". They are in a file
+// of the cluster's folder, which the API server reads each time that it connects.
 type routes map[string][]string
 
 func routesPath(dir string) string { return filepath.Join(dir, "services.json") }
 
 // RouteService says where the API server finds what is behind the port of a
-// Service: at one of the addresses, host:port, each time chosen anew. There need
-// be no such Service. Without addresses nothing is behind it, as at first.
+// Service, when it calls a webhook: at one of the addresses, host:port, chosen
+// anew for each connection. There need be no such Service. Without addresses,
+// as at first, it looks for the Service's EndpointSlices.
 //
 // What listens there needs a certificate for NAME.NAMESPACE.svc. Connections
 // that the API server has stay what they are.
@@ -66,19 +68,13 @@ func readRoutes(dir string) (routes, error) {
 	return all, nil
 }
 
-// Resolver is how an API server that runs in Dir finds what is behind a Service.
-type Resolver struct{ Dir string }
-
-// ResolveEndpoint returns an address that RouteService was told.
-func (r Resolver) ResolveEndpoint(namespace, name string, port int32) (*url.URL, error) {
-	all, err := readRoutes(r.Dir)
-	if err != nil {
-		return nil, err
+// Route returns one of the addresses that RouteService was told in dir, and
+// whether it was told any.
+func Route(dir, namespace, name string, port int) (address string, ok bool, err error) {
+	all, err := readRoutes(dir)
+	addresses := all[routeKey(namespace, name, port)]
+	if err != nil || len(addresses) == 0 {
+		return "", false, err
 	}
-	key := routeKey(namespace, name, int(port))
-	addresses := all[key]
-	if len(addresses) == 0 {
-		return nil, fmt.Errorf("nothing is behind the Service %s: devcluster runs no pods, and was not told where it is", key)
-	}
-	return &url.URL{Scheme: "https", Host: addresses[rand.IntN(len(addresses))]}, nil
+	return addresses[rand.IntN(len(addresses))], true, nil
 }

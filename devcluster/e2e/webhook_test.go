@@ -22,7 +22,10 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/warder-dev/warder/devcluster/cluster"
 )
@@ -89,17 +92,45 @@ func webhook(name string, cc admissionregistrationv1.WebhookClientConfig) *admis
 	}
 }
 
+// serviceWithSlice makes the Service default/sliced, which leads to a port of
+// this machine.
+func serviceWithSlice(t *testing.T, root *kubernetes.Clientset, address net.Addr) {
+	t.Helper()
+	tcp, ok := address.(*net.TCPAddr)
+	if !ok {
+		t.Fatalf("%v is no address of TCP", address)
+	}
+	port, name := int32(tcp.Port), "https" //nolint:gosec // a port
+	_, err := root.CoreV1().Services("default").Create(t.Context(), &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "sliced"},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: name, Port: 443}}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = root.DiscoveryV1().EndpointSlices("default").Create(t.Context(), &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Name: "sliced-1", Labels: map[string]string{discoveryv1.LabelServiceName: "sliced"}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{cluster.LoopbackAddress}}},
+		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &port}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestWebhookIsCalled has a proxy in the environment, through which nothing on
 // this machine may be asked.
 func TestWebhookIsCalled(t *testing.T) {
 	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")
 	c, ctx := startCluster(t, cluster.Options{WithoutControllerManager: true}), t.Context()
 	root := admin(t, c)
-	server, ca := denier(t, "policies.warder.svc")
+	server, ca := denier(t, "policies.warder.svc", "sliced.default.svc")
 	url, path, port := server.URL+"/by-url", "/by-service", int32(8443)
 	if err := c.RouteService("warder", "policies", int(port), server.Listener.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
+	serviceWithSlice(t, root, server.Listener.Addr())
 	create := func(ctx context.Context) error {
 		_, err := root.CoreV1().ConfigMaps("default").Create(ctx, configMap("x"+strconv.FormatInt(time.Now().UnixNano(), 36)), metav1.CreateOptions{})
 		return err
@@ -114,10 +145,14 @@ func TestWebhookIsCalled(t *testing.T) {
 			CABundle: ca,
 			Service:  &admissionregistrationv1.ServiceReference{Namespace: "warder", Name: "policies", Path: &path, Port: &port},
 		}, "asked at /by-service by admin"},
-		{"by a service with nothing behind it", admissionregistrationv1.WebhookClientConfig{
+		{"by a service with an EndpointSlice", admissionregistrationv1.WebhookClientConfig{
+			CABundle: ca,
+			Service:  &admissionregistrationv1.ServiceReference{Namespace: "default", Name: "sliced", Path: &path},
+		}, "asked at /by-service by admin"},
+		{"by a service that is none", admissionregistrationv1.WebhookClientConfig{
 			CABundle: ca,
 			Service:  &admissionregistrationv1.ServiceReference{Namespace: "warder", Name: "nobody"},
-		}, "nothing is behind the Service warder/nobody:443"},
+		}, `services "nobody" not found`},
 	}
 	webhooks := root.AdmissionregistrationV1().ValidatingWebhookConfigurations()
 	for _, tt := range tests {
