@@ -17,8 +17,8 @@ import (
 // defaultPolicyServer hosts the policies that name none.
 const defaultPolicyServer = "default"
 
-// patch is an operation of RFC 6902.
-type patch struct {
+// patchOperation is an operation of RFC 6902.
+type patchOperation struct {
 	Op    string `json:"op"`
 	Path  string `json:"path"`
 	Value any    `json:"value"`
@@ -48,7 +48,7 @@ func completer(kind string) admission.HandlerFunc {
 }
 
 // complete returns what is to be added to an object.
-func complete(kind string, raw []byte) ([]patch, error) {
+func complete(kind string, raw []byte) ([]patchOperation, error) {
 	var object struct {
 		Metadata *struct {
 			DeletionTimestamp *string  `json:"deletionTimestamp"`
@@ -64,17 +64,17 @@ func complete(kind string, raw []byte) ([]patch, error) {
 	if object.Metadata == nil {
 		return nil, fmt.Errorf("%s: it has no metadata", kind)
 	}
-	var patches []patch
+	var patches []patchOperation
 	has := object.Metadata.Finalizers
 	switch {
 	case object.Metadata.DeletionTimestamp != nil || slices.Contains(has, v1.Finalizer):
 	case len(has) == 0:
-		patches = append(patches, patch{"add", "/metadata/finalizers", []string{v1.Finalizer}})
+		patches = append(patches, patchOperation{"add", "/metadata/finalizers", []string{v1.Finalizer}})
 	default:
-		patches = append(patches, patch{"add", "/metadata/finalizers/-", v1.Finalizer})
+		patches = append(patches, patchOperation{"add", "/metadata/finalizers/-", v1.Finalizer})
 	}
 	if kind != manifest.KindPolicyServer && object.Spec != nil && object.Spec.PolicyServer == "" {
-		patches = append(patches, patch{"add", "/spec/policyServer", defaultPolicyServer})
+		patches = append(patches, patchOperation{"add", "/spec/policyServer", defaultPolicyServer})
 	}
 	return patches, nil
 }

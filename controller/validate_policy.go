@@ -221,7 +221,7 @@ func (c *policyCheck) asServer(spec *field.Path) {
 	for i, e := range c.errs {
 		known[i] = e.Field
 	}
-	for _, bad := range invalid(err) {
+	for _, bad := range invalidErrors(err) {
 		path := fieldOf(spec, bad.Path, slices.Sorted(maps.Keys(c.view.Members)))
 		if path == nil || slices.ContainsFunc(known, func(k string) bool { return overlap(k, path.String()) }) {
 			continue
@@ -230,12 +230,12 @@ func (c *policyCheck) asServer(spec *field.Path) {
 	}
 }
 
-// invalid takes joined *policy.InvalidErrors apart.
-func invalid(err error) []*policy.InvalidError {
+// invalidErrors takes joined *policy.InvalidErrors apart.
+func invalidErrors(err error) []*policy.InvalidError {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the joined one itself, not one inside
 		var all []*policy.InvalidError
 		for _, e := range joined.Unwrap() {
-			all = append(all, invalid(e)...)
+			all = append(all, invalidErrors(e)...)
 		}
 		return all
 	}

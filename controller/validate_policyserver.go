@@ -178,7 +178,7 @@ func (c *serverCheck) templates() {
 
 // read reads an object of warder's namespace, and says whether there is one. What
 // could not be read is an error of the field.
-func (c *serverCheck) read(ctx context.Context, o WebhookOptions, at *field.Path, object client.Object, name string) bool {
+func (c *serverCheck) read(ctx context.Context, o KindOptions, at *field.Path, object client.Object, name string) bool {
 	if o.Client == nil {
 		return false
 	}
@@ -195,7 +195,7 @@ func (c *serverCheck) missing(at *field.Path) bool {
 	return !slices.ContainsFunc(c.errs, func(e *field.Error) bool { return e.Field == at.String() })
 }
 
-func (c *serverCheck) pullSecret(ctx context.Context, o WebhookOptions) {
+func (c *serverCheck) pullSecret(ctx context.Context, o KindOptions) {
 	name, at := c.spec.ImagePullSecret, c.at.Child("imagePullSecret")
 	if name == "" {
 		return
@@ -215,7 +215,7 @@ const (
 	verificationKey = "verification-config"
 )
 
-func (c *serverCheck) trustConfig(ctx context.Context, o WebhookOptions) {
+func (c *serverCheck) trustConfig(ctx context.Context, o KindOptions) {
 	name, at := c.spec.SigstoreTrustConfig, c.at.Child("sigstoreTrustConfig")
 	if name == "" {
 		return
@@ -233,7 +233,7 @@ func (c *serverCheck) trustConfig(ctx context.Context, o WebhookOptions) {
 
 // verification only warns: Kubewarden takes a name of nothing, and the pods wait
 // for it.
-func (c *serverCheck) verification(ctx context.Context, o WebhookOptions) {
+func (c *serverCheck) verification(ctx context.Context, o KindOptions) {
 	name := c.spec.VerificationConfig
 	if name == "" || o.Client == nil {
 		return

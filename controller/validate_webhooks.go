@@ -21,8 +21,8 @@ import (
 	"github.com/warder-dev/warder/runtime/cel"
 )
 
-// WebhookOptions are what the webhooks of warder's own kinds look at.
-type WebhookOptions struct {
+// KindOptions are what the webhooks of warder's own kinds look at.
+type KindOptions struct {
 	// Client reads PolicyServers anywhere, and Secrets and ConfigMaps of
 	// Namespace: not from a cache, which would be behind what was applied just
 	// before.
@@ -50,9 +50,9 @@ func (e *ModuleError) Unwrap() error { return e.Err }
 // server checks them again.
 const settingsTimeout = 5 * time.Second
 
-// Webhooks returns the handlers of the webhooks that manifest.KindValidating and
+// KindHandlers returns the handlers of the webhooks that manifest.KindValidating and
 // manifest.KindMutating register, by path.
-func Webhooks(o WebhookOptions) map[string]http.Handler {
+func KindHandlers(o KindOptions) map[string]http.Handler {
 	w := &kindWebhooks{opts: o, conditions: &cel.MatchConditions{}}
 	handlers := map[string]http.Handler{}
 	for _, kind := range manifest.WebhookKinds() {
@@ -64,7 +64,7 @@ func Webhooks(o WebhookOptions) map[string]http.Handler {
 
 // kindWebhooks validates objects of warder's own kinds.
 type kindWebhooks struct {
-	opts       WebhookOptions
+	opts       KindOptions
 	conditions *cel.MatchConditions
 }
 

@@ -43,7 +43,7 @@ func MutatingPath(kind string) string {
 // KindWebhooks says where the controller's webhooks for warder's own kinds are.
 type KindWebhooks struct {
 	// Namespace that warder is in, and Service of the controller in it. The
-	// default of Service is "warder-webhook-service".
+	// default of Service is "kubewarden-controller-webhook-service".
 	Namespace string
 	Service   string
 	// URL, when it is not empty, is used in place of the Service: the controller
@@ -57,7 +57,7 @@ type KindWebhooks struct {
 }
 
 // DefaultWebhookService is the Service of the controller's webhooks.
-const DefaultWebhookService = "warder-webhook-service"
+const DefaultWebhookService = "kubewarden-controller-webhook-service"
 
 // notBeingDeleted leaves out what is being deleted: its finalizers can be
 // removed while the controller is down.
