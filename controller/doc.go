@@ -1,0 +1,2 @@
+// Package controller makes the cluster what the custom resources of warder say.
+package controller
