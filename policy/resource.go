@@ -35,7 +35,11 @@ func FromResource(r v1.Policy, server v1.PolicyServerSpec) (Policy, error) {
 		Mode:          cmp.Or(Mode(r.Serving.Mode), Protect),
 		FailurePolicy: FailurePolicy(orDefault(r.Matching.FailurePolicy, defaultFailurePolicy)),
 		Bundle:        BundleOf(r),
-		Rules:         rulesOf(r),
+		Rules:         RulesOf(r),
+		Workloads:     WorkloadsOf(r, server),
+	}
+	if p.Workloads == ExpandWorkloads {
+		p.WorkloadTemplates = server.WorkloadTemplates
 	}
 	grants := []string{"*"}
 	if r.Kind.Namespaced() && server.NamespacedPoliciesCapabilities != nil {
@@ -76,9 +80,14 @@ func moduleOf(m v1.ModuleSpec, context []v1.ContextAwareResource) Policy {
 	return p
 }
 
-// rulesOf are the rules of a policy. One of a namespace judges nothing that is
+// WorkloadsOf says whether a policy of that server expands workloads.
+func WorkloadsOf(r v1.Policy, server v1.PolicyServerSpec) Workloads {
+	return cmp.Or(Workloads(r.Serving.Workloads), Workloads(server.Workloads), IgnoreWorkloads)
+}
+
+// RulesOf are the rules of a policy. One of a namespace judges nothing that is
 // in none.
-func rulesOf(r v1.Policy) []Rule {
+func RulesOf(r v1.Policy) []Rule {
 	var rules []Rule
 	for _, rule := range r.Matching.Rules {
 		out := Rule{APIGroups: rule.APIGroups, APIVersions: rule.APIVersions, Resources: rule.Resources}

@@ -76,6 +76,7 @@ func (v *validator) policy(p Policy) {
 	for i, rule := range p.Rules {
 		v.rule("rules["+strconv.Itoa(i)+"].", rule)
 	}
+	v.workloads(p)
 	if p.Group != nil {
 		v.group(p)
 		return
@@ -229,9 +230,11 @@ func includes(wide, resource string, hasSub bool) bool {
 }
 
 // Matches reports whether the policy judges the request: it has no rules, or
-// one of them has the request's operation, group, version and resource. A raw
-// request has none of these and matches always.
-func (p Policy) Matches(req *sdk.Request) bool {
+// one of them has the request's operation, group, version and resource, or it
+// Expands the request. A raw request has none of these and matches always.
+func (p Policy) Matches(req *sdk.Request) bool { return p.matchesAsIs(req) || p.expands(req) != nil }
+
+func (p Policy) matchesAsIs(req *sdk.Request) bool {
 	if len(p.Rules) == 0 || req.Raw != nil {
 		return true
 	}
