@@ -2,7 +2,6 @@ package manifest
 
 import (
 	"cmp"
-	"embed"
 	"errors"
 	"fmt"
 	"slices"
@@ -81,9 +80,6 @@ func (o InstallOptions) Validate() error {
 	}
 	return errors.Join(append(errs, o.Recommended.validate())...)
 }
-
-//go:embed crds/*.yaml
-var crdFiles embed.FS
 
 // Install returns everything of an installation in the order in which to apply
 // it, but the CustomResourceDefinitions, which are CRDs and come first. The

@@ -16,6 +16,9 @@ const (
 	// WebhookService leads to the webhooks for our own kinds. It is
 	// Kubewarden's name, in the certificate too.
 	WebhookService = "kubewarden-controller-webhook-service"
+	// LeaderLease is the Lease of the controller that leads: Kubewarden's, so that
+	// theirs and ours never act at the same time.
+	LeaderLease = "a4ddbf36.kubewarden.io"
 	// ContextWatcher is what context-aware policies of the default policy server
 	// may read; a ClusterRole with the label RoleContextAggregation adds to it.
 	ContextWatcher = "kubewarden-context-watcher"
@@ -34,7 +37,7 @@ func installLabels(component string) map[string]string {
 	return map[string]string{LabelComponent: component, LabelPartOf: PartOf, "app.kubernetes.io/name": "warder"}
 }
 
-func rule(groups, resources, verbs []string) rbacv1.PolicyRule {
+func grant(groups, resources, verbs []string) rbacv1.PolicyRule {
 	return rbacv1.PolicyRule{APIGroups: groups, Resources: resources, Verbs: verbs}
 }
 
@@ -76,46 +79,46 @@ func rbac(o InstallOptions) []v1.Object {
 
 // controllerRules are what the controller does in the whole cluster.
 func controllerRules() []rbacv1.PolicyRule {
-	bind := rule(list(rbacv1.GroupName), list("clusterroles"), list("bind"))
+	bind := grant(list(rbacv1.GroupName), list("clusterroles"), list("bind"))
 	bind.ResourceNames = list(RoleServer)
 	return []rbacv1.PolicyRule{
-		rule(list("admissionregistration.k8s.io"), list("mutatingwebhookconfigurations", "validatingwebhookconfigurations"),
+		grant(list("admissionregistration.k8s.io"), list("mutatingwebhookconfigurations", "validatingwebhookconfigurations"),
 			list("create", "delete", "get", "list", "patch", "update", "watch")),
-		rule(list(groupPolicies), kinds(""), list("get", "list", "patch", "update", "watch")),
-		rule(list(groupPolicies), kinds("/finalizers"), list("update")),
-		rule(list(groupPolicies), kinds("/status"), list("get", "patch", "update")),
-		rule(list(rbacv1.GroupName), list("clusterrolebindings"), list("create", "delete", "get", "list", "patch", "update", "watch")),
+		grant(list(groupPolicies), kinds(""), list("get", "list", "patch", "update", "watch")),
+		grant(list(groupPolicies), kinds("/finalizers"), list("update")),
+		grant(list(groupPolicies), kinds("/status"), list("get", "patch", "update")),
+		grant(list(rbacv1.GroupName), list("clusterrolebindings"), list("create", "delete", "get", "list", "patch", "update", "watch")),
 		bind,
-		rule(list("events.k8s.io"), list("events"), list("create", "patch")),
-		rule(list(""), list("events"), list("create", "patch")),
+		grant(list("events.k8s.io"), list("events"), list("create", "patch")),
+		grant(list(""), list("events"), list("create", "patch")),
 	}
 }
 
 // controllerNamespaceRules are what the controller does in its own namespace.
 func controllerNamespaceRules() []rbacv1.PolicyRule {
 	all := list("create", "delete", "get", "list", "patch", "update", "watch")
-	bind := rule(list(rbacv1.GroupName), list("roles"), list("bind"))
+	bind := grant(list(rbacv1.GroupName), list("roles"), list("bind"))
 	bind.ResourceNames = list(RoleServer)
 	return []rbacv1.PolicyRule{
-		rule(list(""), list("configmaps", "secrets", "serviceaccounts", "services"), all),
-		rule(list(""), list("pods"), list("get", "list", "watch")),
-		rule(list("apps"), list("deployments"), all),
-		rule(list("policy"), list("poddisruptionbudgets"), all),
-		rule(list(rbacv1.GroupName), list("rolebindings"), all),
+		grant(list(""), list("configmaps", "secrets", "serviceaccounts", "services"), all),
+		grant(list(""), list("pods"), list("get", "list", "watch")),
+		grant(list("apps"), list("deployments"), all),
+		grant(list("policy"), list("poddisruptionbudgets"), all),
+		grant(list(rbacv1.GroupName), list("rolebindings"), all),
 		bind,
-		rule(list("coordination.k8s.io"), list("leases"), all),
-		rule(list(groupOwn), list("policyserverreplicas"), list("delete", "get", "list", "watch")),
+		grant(list("coordination.k8s.io"), list("leases"), all),
+		grant(list(groupOwn), list("policyserverreplicas"), list("delete", "get", "list", "watch")),
 	}
 }
 
 // serverRules are what a policy server reads of the whole cluster.
 func serverRules() []rbacv1.PolicyRule {
-	return []rbacv1.PolicyRule{rule(list(groupPolicies), kinds(""), list("get", "list", "watch"))}
+	return []rbacv1.PolicyRule{grant(list(groupPolicies), kinds(""), list("get", "list", "watch"))}
 }
 
 // serverNamespaceRules are what a policy server writes: what it says of itself.
 func serverNamespaceRules() []rbacv1.PolicyRule {
-	return []rbacv1.PolicyRule{rule(list(groupOwn), list("policyserverreplicas"), list("create", "delete", "get", "patch", "update"))}
+	return []rbacv1.PolicyRule{grant(list(groupOwn), list("policyserverreplicas"), list("create", "delete", "get", "patch", "update"))}
 }
 
 // contextWatcher is what policies may read of the cluster. Source: Kubewarden's
@@ -123,9 +126,9 @@ func serverNamespaceRules() []rbacv1.PolicyRule {
 func contextWatcher() *rbacv1.ClusterRole {
 	read := list("get", "list", "watch")
 	r := clusterRole(ContextWatcher, "policy-server", []rbacv1.PolicyRule{
-		rule(list(""), list("namespaces", "pods", "services"), read),
-		rule(list("networking.k8s.io"), list("ingresses"), read),
-		rule(list("authorization.k8s.io"), list("subjectaccessreviews"), list("create")),
+		grant(list(""), list("namespaces", "pods", "services"), read),
+		grant(list("networking.k8s.io"), list("ingresses"), read),
+		grant(list("authorization.k8s.io"), list("subjectaccessreviews"), list("create")),
 	})
 	r.Labels[RoleContextAggregation] = "true"
 	return r
@@ -139,7 +142,7 @@ func userRole(name string, verbs []string) *rbacv1.ClusterRole {
 	if name == "view" {
 		resources = kinds("")
 	}
-	r := clusterRole("warder-policies-"+name, "rbac", []rbacv1.PolicyRule{rule(list(groupPolicies), resources, verbs)})
+	r := clusterRole("warder-policies-"+name, "rbac", []rbacv1.PolicyRule{grant(list(groupPolicies), resources, verbs)})
 	for _, to := range map[string][]string{"view": {"view", "edit", "admin"}, "edit": {"edit", "admin"}}[name] {
 		r.Labels["rbac.authorization.k8s.io/aggregate-to-"+to] = "true"
 	}

@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -21,9 +20,6 @@ type Recommended struct {
 	// SkipNamespaces are namespaces that they do not judge. Default
 	// SkipNamespaces.
 	SkipNamespaces []string
-	// Registry is where modules come from that are not built in. Default
-	// "ghcr.io".
-	Registry string
 	// BuiltIn says which modules are built in, by name: these need no registry,
 	// and the others are left out.
 	BuiltIn []string
@@ -57,11 +53,11 @@ func SkipNamespaces() []string {
 // the settings of no-privilege-escalation, of which that names a key that the
 // policy does not know.
 type recommendation struct {
-	name, module, tag string
-	rules             []v1.Rule
-	mutating          bool
-	settings          string
-	description       string
+	name, module string
+	rules        []v1.Rule
+	mutating     bool
+	settings     string
+	description  string
 }
 
 func recommendations() []recommendation {
@@ -71,16 +67,16 @@ func recommendations() []recommendation {
 	}
 	return []recommendation{
 		{
-			"no-privilege-escalation", "allow-privilege-escalation-psp", "v1.0.4", []v1.Rule{pods(create)}, true,
+			"no-privilege-escalation", "allow-privilege-escalation-psp", []v1.Rule{pods(create)}, true,
 			`{"default_allow_privilege_escalation":false}`, "No process gets more privileges than its parent.",
 		},
 		{
-			"no-host-namespace-sharing", "host-namespaces-psp", "v1.1.5", []v1.Rule{pods(both)}, false,
+			"no-host-namespace-sharing", "host-namespaces-psp", []v1.Rule{pods(both)}, false,
 			`{"allow_host_ipc":false,"allow_host_network":false,"allow_host_pid":false,"allow_host_ports":[]}`,
 			"Pods do not share the namespaces of their node, nor its ports.",
 		},
 		{
-			"no-privileged-pod", "pod-privileged", "v1.0.10", []v1.Rule{
+			"no-privileged-pod", "pod-privileged", []v1.Rule{
 				pods(create),
 				{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"replicationcontrollers"}, Operations: both},
 				{APIGroups: []string{"apps"}, APIVersions: []string{"v1"}, Resources: []string{"deployments", "replicasets", "statefulsets", "daemonsets"}, Operations: both},
@@ -89,16 +85,16 @@ func recommendations() []recommendation {
 			`{"skip_init_containers":false,"skip_ephemeral_containers":false}`, "Containers are not privileged.",
 		},
 		{
-			"do-not-run-as-root", "user-group-psp", "v1.1.4", []v1.Rule{pods(create)}, true,
+			"do-not-run-as-root", "user-group-psp", []v1.Rule{pods(create)}, true,
 			`{"run_as_user":{"rule":"MustRunAsNonRoot"},"run_as_group":{"rule":"RunAsAny"},"supplemental_groups":{"rule":"RunAsAny"},` +
 				`"validate_container_image_configuration":false}`, "Containers do not run as root.",
 		},
 		{
-			"do-not-share-host-paths", "hostpaths-psp", "v1.0.4", []v1.Rule{pods(both)}, false,
+			"do-not-share-host-paths", "hostpaths-psp", []v1.Rule{pods(both)}, false,
 			`{"allowedHostPaths":[{"pathPrefix":"/tmp","readOnly":true}]}`, "Pods mount nothing of their node.",
 		},
 		{
-			"drop-capabilities", "capabilities-psp", "v1.0.7", []v1.Rule{pods(both)}, true,
+			"drop-capabilities", "capabilities-psp", []v1.Rule{pods(both)}, true,
 			`{"allowed_capabilities":[],"required_drop_capabilities":["ALL"],"default_add_capabilities":[]}`,
 			"Containers drop all capabilities.",
 		},
@@ -143,7 +139,7 @@ func (r Recommended) policies() []*v1.ClusterAdmissionPolicy {
 		}
 		p.Spec.PolicyServer, p.Spec.Mode, p.Spec.BackgroundAudit = "default", r.Mode, true
 		p.Spec.Rules, p.Spec.FailurePolicy = rec.rules, &failure
-		p.Spec.Module = cmp.Or("builtin://" + rec.module)
+		p.Spec.Module = "builtin://" + rec.module
 		p.Spec.Settings = runtime.RawExtension{Raw: json.RawMessage(rec.settings)}
 		p.Spec.Mutating = rec.mutating
 		if len(skip) > 0 {
