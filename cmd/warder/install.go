@@ -178,8 +178,14 @@ type teller struct {
 	w        io.Writer
 	terminal bool
 	waiting  string
+	since    time.Time
+	said     bool // that it is waited for
 	count    map[install.Outcome]int
 }
+
+// silence is how long something is waited for before that is said where there
+// is no terminal.
+const silence = 3 * time.Second
 
 func newTeller(w io.Writer) *teller {
 	f, ok := w.(*os.File)
@@ -194,18 +200,22 @@ func (t *teller) say(object string, o install.Outcome) {
 	}
 }
 
-// wait shows what is waited for, each thing once where there is no terminal.
+// wait shows what is waited for: on a terminal at once, and elsewhere once if it
+// takes longer.
 func (t *teller) wait(what string) {
-	if what == t.waiting {
-		return
+	if what != t.waiting {
+		t.clear()
+		t.waiting, t.since = what, time.Now()
 	}
-	t.clear()
-	t.waiting = what
-	end := "\n"
-	if t.terminal {
-		end = ""
+	switch {
+	case t.said || !t.terminal && time.Since(t.since) < silence:
+	case t.terminal:
+		t.said = true
+		_, _ = fmt.Fprint(t.w, "Waiting for "+what)
+	default:
+		t.said = true
+		_, _ = fmt.Fprintln(t.w, "Waiting for "+what)
 	}
-	_, _ = fmt.Fprintf(t.w, "Waiting for %s%s", what, end)
 }
 
 // clear takes the line away that says what is waited for.
@@ -213,7 +223,7 @@ func (t *teller) clear() {
 	if t.terminal && t.waiting != "" {
 		_, _ = fmt.Fprint(t.w, "\r\x1b[K")
 	}
-	t.waiting = ""
+	t.waiting, t.said = "", false
 }
 
 // summary counts what was done, or says that it was nothing.
