@@ -36,7 +36,7 @@ type enforcer struct {
 	client  client.Client
 	live    client.Reader // the API server itself
 	applier *applier
-	certs   *certificates
+	certs   *certKeeper
 	events  recorder
 	metrics *metrics
 	pacer   pacer

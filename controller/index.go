@@ -134,13 +134,16 @@ func (o Options) serverCalled(c client.Object) string {
 			}
 		}
 		for name, url := range o.Manifest.URLs {
-			if to.URL != nil && strings.HasPrefix(*to.URL, strings.TrimSuffix(url, "/")+"/") {
+			if to.URL != nil && under(*to.URL, url) {
 				return name
 			}
 		}
 	}
 	return ""
 }
+
+// under says whether a URL is below another.
+func under(url, base string) bool { return strings.HasPrefix(url, strings.TrimSuffix(base, "/")+"/") }
 
 // request is the one for the policy server of that name; none for no name.
 func request(server string) []reconcile.Request {

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/warder-dev/warder/manifest"
+	"github.com/warder-dev/warder/policy"
 )
 
 // leaseName is that of Kubewarden's controller: the two never act at once.
@@ -46,14 +48,12 @@ type Options struct {
 	// Lease is how long a leader is one after it was last heard. Default 15 s.
 	Lease time.Duration
 
-	// Webhooks registers the webhooks of the controller. Default: there are none.
-	Webhooks Webhooks
+	// Settings lets modules check their settings when a policy is applied.
+	// Default: they are not asked.
+	Settings func(context.Context, policy.Policy) error
 
 	Log *slog.Logger
 }
-
-// Webhooks registers admission webhooks for our own kinds.
-type Webhooks func(Manager) error
 
 // Validate reports everything that cannot work.
 func (o Options) Validate() error {
@@ -93,7 +93,7 @@ func (o Options) withDefaults() Options {
 		o.Manifest.Namespace = manifest.DefaultNamespace
 	}
 	if o.WebhookService == "" {
-		o.WebhookService = "kubewarden-controller-webhook-service"
+		o.WebhookService = manifest.DefaultWebhookService
 	}
 	if o.WebhookPort == 0 {
 		o.WebhookPort = 9443

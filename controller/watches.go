@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/warder-dev/warder/api/v1alpha1"
 )
@@ -50,4 +51,14 @@ func loopOptions(atOnce int) controller.Options {
 			&workqueue.TypedBucketRateLimiter[reconcile.Request]{Limiter: rate.NewLimiter(50, 200)},
 		),
 	}
+}
+
+// once is a source of requests that are there from the beginning.
+func once(requests []reconcile.Request) source.Source {
+	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		for _, r := range requests {
+			queue.Add(r)
+		}
+		return nil
+	})
 }
