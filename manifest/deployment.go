@@ -248,18 +248,35 @@ func mountsOf(ps *v1.PolicyServer, o Options) mounts {
 		m.add("client-ca", "/client-ca", fromConfigMap(name, "client-ca.crt", "client-ca.crt"))
 		m.set("KUBEWARDEN_CLIENT_CA_FILE", "/ca/ca.crt,/client-ca/client-ca.crt")
 	}
-	m.otlp("otel-certificate", o.Telemetry.CertificateSecret, o.Telemetry.Environment[otlpPrefix+"CERTIFICATE"])
-	m.otlp("otel-client-certificate", o.Telemetry.ClientCertificateSecret, o.Telemetry.Environment[otlpPrefix+"CLIENT_CERTIFICATE"])
+	m.otlp(o.Telemetry)
 	return m
 }
 
-// otlp mounts a Secret where the file is said to be.
-func (m *mounts) otlp(name, secret, file string) {
-	if secret != "" && file != "" {
-		source := fromSecret(secret)
-		mode := int32(0o644)
-		source.Secret.DefaultMode = &mode
-		m.add(name, path.Dir(file), source)
+// otlp mounts the certificates of collectors where the variables say that they
+// are: both may be in one folder.
+func (m *mounts) otlp(t Telemetry) {
+	certificate, client := path.Dir(t.Environment[otlpPrefix+"CERTIFICATE"]), path.Dir(t.Environment[otlpPrefix+"CLIENT_CERTIFICATE"])
+	mode := int32(0o644)
+	mount := func(name, dir string, secrets ...string) {
+		volume := corev1.ProjectedVolumeSource{DefaultMode: &mode}
+		for _, s := range secrets {
+			volume.Sources = append(volume.Sources, corev1.VolumeProjection{
+				Secret: &corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: s}},
+			})
+		}
+		m.add(name, dir, corev1.VolumeSource{Projected: &volume})
+	}
+	hasFirst := t.CertificateSecret != "" && path.IsAbs(certificate)
+	hasClient := t.ClientCertificateSecret != "" && path.IsAbs(client)
+	switch {
+	case hasFirst && hasClient && certificate == client:
+		mount("otel-certificates", certificate, t.CertificateSecret, t.ClientCertificateSecret)
+		return
+	case hasFirst:
+		mount("otel-certificate", certificate, t.CertificateSecret)
+	}
+	if hasClient {
+		mount("otel-client-certificate", client, t.ClientCertificateSecret)
 	}
 }
 

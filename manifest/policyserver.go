@@ -30,7 +30,10 @@ func PolicyServerObjects(ps *v1.PolicyServer, o Options) ([]v1.Object, error) {
 		return nil, fmt.Errorf("policy server %q: name: its Service would be %q: %s; use at most %d lower case letters, digits and dashes",
 			ps.Name, name, problems[0], validation.DNS1035LabelMaxLength-len(ServerName("")))
 	}
-	if image, replaced := ServerImage(ps.Spec, o); image == "" {
+	switch image, replaced := ServerImage(ps.Spec, o); {
+	case image == "" && replaced == "":
+		return nil, fmt.Errorf("policy server %q: image: none is given, and the image of the installation is not known", ps.Name)
+	case image == "":
 		return nil, fmt.Errorf("policy server %q: image: %q is replaced by the image of the installation, which is not known", ps.Name, replaced)
 	}
 	sources, err := sourcesOf(ps.Spec)
