@@ -321,6 +321,15 @@ func (e *Engine) Statuses() []Status {
 	return all
 }
 
+// Status returns how one policy stands, and whether there is one of that ID.
+func (e *Engine) Status(id policy.ID) (Status, bool) {
+	ent := e.state.Load().byID[id]
+	if ent == nil {
+		return Status{}, false
+	}
+	return ent.status(), true
+}
+
 func (ent *entry) status() Status {
 	s := Status{
 		ID: ent.policy.ID, State: Loaded, Module: ent.policy.Module, Digest: ent.digest,
