@@ -34,7 +34,7 @@ func FromResource(r v1.Policy, server v1.PolicyServerSpec) (Policy, error) {
 		Namespace:     r.Object.GetNamespace(),
 		Mode:          cmp.Or(Mode(r.Serving.Mode), Protect),
 		FailurePolicy: FailurePolicy(orDefault(r.Matching.FailurePolicy, defaultFailurePolicy)),
-		Bundle:        BundleOf(r),
+		Bundles:       []string{BundleOf(r)},
 		Rules:         rulesOf(r),
 	}
 	grants := []string{"*"}

@@ -41,8 +41,8 @@ type apiServer struct {
 
 	reports map[string]v1alpha1.PolicyServerReplica
 	applied []v1alpha1.PolicyServerReplica
-	refuse  func(verb, resource string) int        // status code, 0 for none
-	check   func(report v1alpha1.ReplicaStatus)    // called before a report is taken
+	refuse  func(verb, resource string) int     // status code, 0 for none
+	check   func(report v1alpha1.ReplicaStatus) // called before a report is taken
 }
 
 type apiEvent struct {

@@ -52,10 +52,11 @@ type held struct {
 	invalid    error // why the resource makes no policy
 
 	wanted   policy.Policy // what was last computed of the resource
-	bundles  []string
-	revision int  // counts what is wanted; 0 is nothing yet
-	loaded   int  // the revision that the engine has tried
-	working  bool // a worker is at it
+	revision int           // counts what is wanted; 0 is nothing yet
+	loaded   int           // the revision that the engine has tried
+	working  bool          // a worker is at it
+	trying   policy.Policy // what the engine is loading
+	cancel   context.CancelFunc
 
 	leaving   map[string]time.Time // bundles that it has left, and until when it answers there
 	goneUntil time.Time            // the object is gone, and the policy unloaded then
@@ -303,13 +304,15 @@ func (k *keeper) want(h *held) {
 	// What is wrong and the first that we see is loaded nevertheless: the engine
 	// refuses what it cannot use, and the policy then answers by its failurePolicy.
 	// Without it, a bundle would let through what the policy is there for.
-	names := k.bundles(h)
-	p.Bundle = names[0]
+	p.Bundles = k.bundles(h)
 	if h.revision > 0 && h.served == h.uid && reflect.DeepEqual(p, h.wanted) {
 		return
 	}
-	h.wanted, h.bundles = p, names
+	h.wanted = p
 	h.revision++
+	if h.cancel != nil && !slices.Equal(h.trying.Modules(), p.Modules()) {
+		h.cancel() // a registry that does not answer shall not hold up the way out
+	}
 	k.work(h)
 }
 
@@ -324,7 +327,7 @@ func (k *keeper) bundles(h *held) []string {
 		delete(h.leaving, name)
 	}
 	now := time.Now()
-	for _, name := range h.bundles {
+	for _, name := range h.wanted.Bundles {
 		if _, is := h.leaving[name]; !names[name] && !is {
 			h.leaving[name] = now.Add(k.linger)
 			k.wakeSweep()

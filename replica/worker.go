@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/warder-dev/warder/engine"
+	"github.com/warder-dev/warder/policy"
 )
 
 // work has a worker load what is wanted of a policy. There is one worker for
@@ -52,10 +53,14 @@ func (k *keeper) loadAll(h *held) {
 
 // load loads what is wanted. The lock is held, but not while the engine loads.
 func (k *keeper) load(h *held) {
-	p, revision, uid, ctx := h.wanted, h.revision, h.uid, k.ctx
+	p, revision, uid := h.wanted, h.revision, h.uid
+	ctx, cancel := context.WithCancel(k.ctx)
+	defer cancel()
+	h.trying, h.cancel = p, cancel
 	k.mu.Unlock()
 	_ = k.engine.Load(ctx, p) // its status says the same
 	k.mu.Lock()
+	h.trying, h.cancel = policy.Policy{}, nil
 	h.loaded = revision
 	if status, ok := k.engine.Status(h.id); ok && status.State != engine.Stale && h.uid == uid {
 		h.served, h.renewAt = uid, time.Time{}
@@ -131,6 +136,9 @@ func (k *keeper) expire() time.Duration {
 		case !h.goneUntil.IsZero():
 			if due(h.goneUntil) && !h.expired {
 				h.expired = true
+				if h.cancel != nil {
+					h.cancel()
+				}
 				k.work(h)
 			}
 			continue
