@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -59,7 +60,9 @@ func newAPIServer(t testing.TB) *apiServer {
 		reports: map[string]v1alpha1.PolicyServerReplica{}, refuse: func(_, _ string) int { return 0 },
 		check: func(v1alpha1.ReplicaStatus) {},
 	}
-	s.Server = httptest.NewServer(s)
+	s.Server = httptest.NewUnstartedServer(s)
+	s.Config.ErrorLog = slog.NewLogLogger(slog.NewTextHandler(t.Output(), nil), slog.LevelError)
+	s.Start()
 	t.Cleanup(func() {
 		s.CloseClientConnections()
 		s.Close()
@@ -287,7 +290,9 @@ func (s *apiServer) serveWatch(w http.ResponseWriter, r *http.Request, resource 
 	}
 	send := json.NewEncoder(w)
 	event := func(typ string, object any) {
-		_ = send.Encode(map[string]any{"type": typ, "object": object})
+		if err := send.Encode(map[string]any{"type": typ, "object": object}); err != nil && r.Context().Err() == nil {
+			s.Config.ErrorLog.Printf("event not sent: %v", err)
+		}
 		w.(http.Flusher).Flush()
 	}
 	bookmark := func(version int, end bool) {
