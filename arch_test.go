@@ -67,7 +67,7 @@ func homes() map[string][]string {
 		"github.com/google/cel-go":               {"runtime/cel"},
 		"github.com/google/go-containerregistry": {"artifact"},
 		"github.com/open-policy-agent/opa":       {"runtime/rego"},
-		"github.com/prometheus":                  {"admission", "engine", "capability", "audit", "controller", "cmd/warder", "bench"},
+		"github.com/prometheus":                  {"admission", "engine", "capability", "audit", "controller", "replica", "cmd/warder", "bench"},
 		"github.com/schollz/progressbar":         {"cmd/warder"},
 		"github.com/sigstore":                    {"artifact"},
 		"github.com/spf13/cobra":                 {"cmd/warder"},

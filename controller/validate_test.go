@@ -105,7 +105,7 @@ const (
 )
 
 // with returns lines in place of those of the same keys.
-func with(spec, lines string) string {
+func having(spec, lines string) string {
 	var kept []string
 	for line := range strings.Lines(spec) {
 		key, _, _ := strings.Cut(line, ":")
@@ -256,7 +256,7 @@ func TestPoliciesAreValidated(t *testing.T) {
 			if tt.kind == apg || tt.kind == capg {
 				good = goodGroup
 			}
-			check(t, ask(t, manifest.ValidatingPath(tt.kind), "", object(tt.kind, with(good, tt.spec))), tt.want)
+			check(t, ask(t, manifest.ValidatingPath(tt.kind), "", object(tt.kind, having(good, tt.spec))), tt.want)
 		})
 	}
 }
@@ -273,11 +273,11 @@ func TestUpdatesOfPolicies(t *testing.T) {
 		{"a bad spec that changes", "rules: []\n", "rules: []\nmutating: true\n", "spec.rules: Required value"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			old, updated := object(clusterAP, with(goodSpec, tt.old)), object(clusterAP, with(goodSpec, tt.spec))
+			old, updated := object(clusterAP, having(goodSpec, tt.old)), object(clusterAP, having(goodSpec, tt.spec))
 			check(t, ask(t, manifest.ValidatingPath(clusterAP), old, updated), tt.want)
 		})
 	}
-	deleted := strings.Replace(object(clusterAP, with(goodSpec, "rules: []\nmutating: true\n")), "{name: p}", "{name: p, deletionTimestamp: '2026-01-01T00:00:00Z'}", 1)
+	deleted := strings.Replace(object(clusterAP, having(goodSpec, "rules: []\nmutating: true\n")), "{name: p}", "{name: p, deletionTimestamp: '2026-01-01T00:00:00Z'}", 1)
 	check(t, ask(t, manifest.ValidatingPath(clusterAP), object(clusterAP, goodSpec), deleted), "")
 }
 

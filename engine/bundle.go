@@ -19,23 +19,21 @@ import (
 // EvaluateBundle judges a request with every policy of a bundle whose rules
 // match it, and gives one answer with all reasons. Policies that may mutate go
 // first, in order, each seeing the object as the one before left it; the others
-// see the last of these, at the same time. The error is an *UnknownPolicyError.
+// see the last of these, at the same time. In a bundle that a validating webhook
+// asks (see policy.Mutates) none may mutate. The error is an *UnknownPolicyError.
 func (e *Engine) EvaluateBundle(ctx context.Context, bundle string, req *sdk.Request) (Decision, error) {
 	start := time.Now()
-	all := e.holdBundle(bundle)
-	if len(all) == 0 {
+	b := e.holdBundle(bundle)
+	if b == nil {
 		return Decision{}, &UnknownPolicyError{policy.ID(bundle)}
 	}
-	defer func() {
-		for _, ent := range all {
-			ent.release()
-		}
-	}()
+	defer b.release()
+	all := b.all
 	decisions := make([]Decision, len(all))
 	asked := make([]bool, len(all))
 	seen := *req
 	for i, ent := range all {
-		if asked[i] = ent.policy.Matches(req); !asked[i] || !ent.policy.AllowedToMutate {
+		if asked[i] = ent.matches(req); !asked[i] || !b.mutates || !ent.policy.AllowedToMutate {
 			continue
 		}
 		decisions[i] = e.decide(ent, &seen, e.judge(ctx, ent, &seen))
@@ -44,7 +42,7 @@ func (e *Engine) EvaluateBundle(ctx context.Context, bundle string, req *sdk.Req
 		}
 	}
 	e.validate(ctx, all, &seen, func(i int) *Decision {
-		if !asked[i] || all[i].policy.AllowedToMutate {
+		if !asked[i] || b.mutates && all[i].policy.AllowedToMutate {
 			return nil
 		}
 		return &decisions[i]
@@ -86,13 +84,29 @@ func (e *Engine) validate(ctx context.Context, all []*entry, req *sdk.Request, i
 		if d == nil {
 			continue
 		}
-		ask := func() { *d = e.decide(ent, req, e.judge(ctx, ent, req)) }
+		ask := func() { *d = unchanged(ent, e.decide(ent, req, e.judge(ctx, ent, req))) }
 		if ent.runtime == nativeRuntime || ent.err != nil {
 			ask()
 		} else {
 			wg.Go(ask)
 		}
 	}
+}
+
+// unchanged refuses what a policy would change where a validating webhook asks.
+// The API server takes no patch from one, and to let the request through as it is
+// would be to say that the policy has nothing against it.
+func unchanged(ent *entry, d Decision) Decision {
+	if d.Response.Patch == nil {
+		return d
+	}
+	d.Response.Allowed, d.Response.Patch = false, nil
+	d.Response.Status = &review.Status{Message: fmt.Sprintf("Request rejected by policy %s. The policy attempted to mutate "+
+		"the request, but a validating webhook has asked.", ent.policy.ID)}
+	if ent.policy.Message != "" {
+		d.Response.Status = replaced(d.Response.Status, ent.policy.Message)
+	}
+	return d
 }
 
 // combined is the answer of several policies.

@@ -18,7 +18,7 @@ import (
 
 // bundled makes a policy one of the bundle "all".
 func bundled(p policy.Policy, change ...func(*policy.Policy)) policy.Policy {
-	p.Bundle = "all"
+	p.Bundles = []string{"all"}
 	for _, c := range change {
 		c(&p)
 	}
@@ -241,5 +241,31 @@ func TestGuestsOfABundleAreAskedAtTheSameTime(t *testing.T) {
 	}
 	if n := strings.Count(messageOf(d.Response), timeoutText); n != 4 {
 		t.Errorf("%d policies say that they took too long, want 4: %s", n, messageOf(d.Response))
+	}
+}
+
+func TestABundleOfAValidatingWebhookChangesNothing(t *testing.T) {
+	e := newEngine(t, Options{})
+	in := func(p policy.Policy, bundles ...string) policy.Policy {
+		p.Bundles = bundles
+		return p
+	}
+	monitored := in(dropAll("monitored"), "validate-1")
+	monitored.AllowedToMutate, monitored.Mode = true, policy.Monitor
+	moving := in(dropAll("moving"), "validate-1", "mutate-1")
+	moving.AllowedToMutate = true
+	mustApply(t, e, moving, monitored, in(builtinPolicy("other", "pod-privileged", ""), "validate-1", "mutate-1"))
+	d, err := e.EvaluateBundle(t.Context(), "mutate-1", plainPod(t))
+	if err != nil || !d.Response.Allowed || d.Response.Patch == nil {
+		t.Errorf("mutate-1: %s, %v, want a patch", answer(d.Response), err)
+	}
+	d, err = e.EvaluateBundle(t.Context(), "validate-1", plainPod(t))
+	const want = "moving: Request rejected by policy moving. The policy attempted to mutate the request, but a validating webhook has asked."
+	if err != nil || d.Response.Allowed || d.Response.Patch != nil || messageOf(d.Response) != want {
+		t.Errorf("validate-1: %s, %v, want %s", answer(d.Response), err, want)
+	}
+	done := pod(t, `,"spec":{"containers":[{"name":"c","securityContext":{"capabilities":{"drop":["ALL"]}}}]}`)
+	if d, err = e.EvaluateBundle(t.Context(), "validate-1", done); err != nil || !d.Response.Allowed {
+		t.Errorf("validate-1 of what the other webhook has changed: %s, %v, want it accepted", answer(d.Response), err)
 	}
 }

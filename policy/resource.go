@@ -34,7 +34,7 @@ func FromResource(r v1.Policy, server v1.PolicyServerSpec) (Policy, error) {
 		Namespace:     r.Object.GetNamespace(),
 		Mode:          cmp.Or(Mode(r.Serving.Mode), Protect),
 		FailurePolicy: FailurePolicy(orDefault(r.Matching.FailurePolicy, defaultFailurePolicy)),
-		Bundle:        BundleOf(r),
+		Bundles:       []string{BundleOf(r)},
 		Rules:         RulesOf(r),
 		Workloads:     WorkloadsOf(r, server),
 	}
@@ -93,6 +93,12 @@ func RulesOf(r v1.Policy) []Rule {
 		out := Rule{APIGroups: rule.APIGroups, APIVersions: rule.APIVersions, Resources: rule.Resources}
 		for _, op := range rule.Operations {
 			out.Operations = append(out.Operations, string(op))
+		}
+		switch {
+		case r.Kind.Namespaced():
+			out.Scope = Namespaced
+		case rule.Scope != nil:
+			out.Scope = Scope(*rule.Scope)
 		}
 		rules = append(rules, out)
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 
@@ -148,19 +147,11 @@ func printObjects(w io.Writer, opts manifest.InstallOptions) error {
 	return nil
 }
 
-// clusterConfig is for the cluster that KUBECONFIG, or the pod that we are in,
-// leads to.
-func clusterConfig() (*rest.Config, error) {
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
-		clientcmd.NewDefaultClientConfigLoadingRules(), &clientcmd.ConfigOverrides{}).ClientConfig()
+func newInstaller(out *teller) (*install.Client, error) {
+	config, err := clusterConfig()
 	if clientcmd.IsEmptyConfig(err) {
 		return nil, errors.New("there is no cluster: set KUBECONFIG, or write ~/.kube/config")
 	}
-	return config, err
-}
-
-func newInstaller(out *teller) (*install.Client, error) {
-	config, err := clusterConfig()
 	if err != nil {
 		return nil, err
 	}
