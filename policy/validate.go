@@ -280,17 +280,21 @@ func (r Rule) matches(req *sdk.Request) bool {
 		})
 }
 
-// holds reports whether the request is about something of that scope. A request
+// InNamespace reports whether a request is about something in a namespace. One
 // for a namespace has that namespace's name as its own, and is about the cluster
 // nevertheless, as in the API server: k8s.io/apiserver
 // plugin/webhook/predicates/rules.
+func InNamespace(req *sdk.Request) bool {
+	return req.Namespace != "" && req.Resource != (sdk.GroupVersionResource{Version: "v1", Resource: "namespaces"})
+}
+
+// holds reports whether the request is about something of that scope.
 func (s Scope) holds(req *sdk.Request) bool {
-	inside := req.Namespace != "" && req.Resource != (sdk.GroupVersionResource{Version: "v1", Resource: "namespaces"})
 	switch s {
 	case Namespaced:
-		return inside
+		return InNamespace(req)
 	case Cluster:
-		return !inside
+		return !InNamespace(req)
 	}
 	return true
 }
