@@ -164,8 +164,8 @@ func ServerImage(spec v1.PolicyServerSpec, o Options) (image, replaced string) {
 	return spec.Image, ""
 }
 
-// owners make the garbage collector remove an object with its policy server.
-func owners(ps *v1.PolicyServer) []metav1.OwnerReference {
+// Owners make the garbage collector remove an object with its policy server.
+func Owners(ps *v1.PolicyServer) []metav1.OwnerReference {
 	if ps.UID == "" {
 		return nil // it is not in an API server yet
 	}

@@ -78,7 +78,7 @@ func Absent(ps *v1.PolicyServer, o Options) []v1.Object {
 func metaOf(ps *v1.PolicyServer, o Options) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Name: ServerName(ps.Name), Namespace: o.namespace(),
-		Labels: ServerLabels(ps.Name), OwnerReferences: owners(ps),
+		Labels: ServerLabels(ps.Name), OwnerReferences: Owners(ps),
 	}
 }
 

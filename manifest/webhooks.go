@@ -227,7 +227,7 @@ func (p *plan) bundled() {
 		k := key{b.mutating, BundledName(p.server)}
 		c, ok := p.wanted[k]
 		if !ok {
-			c = configuration{labels: bundledLabels(p.server), owners: owners(p.Server)}
+			c = configuration{labels: bundledLabels(p.server), owners: Owners(p.Server)}
 		}
 		c.hooks = append(c.hooks, p.bundleOf(b, p.current[k]))
 		p.wanted[k] = c
