@@ -21,7 +21,8 @@ type walk struct {
 	cluster *cluster
 	server  *v1.PolicyServer
 	all     []v1.Policy
-	settled map[string]bool
+	settled map[string]bool // held by every replica now
+	held    map[string]bool // once
 	// asked are the rules with which a policy is registered.
 	asked map[string][]admissionv1.RuleWithOperations
 	log   []string
@@ -136,21 +137,55 @@ func (w *walk) missed(was map[string]*v1.Enforcement) {
 	}
 }
 
-// reconcile does what Webhooks says, one write after the other.
-func (w *walk) reconcile() {
-	was := map[string]*v1.Enforcement{}
+// reconcile does what Webhooks says, one write after the other, and writes down
+// what is enforced before anything is narrowed. Sometimes it is killed.
+func (w *walk) reconcile() (done bool) {
+	was, writes := map[string]*v1.Enforcement{}, -1
 	for _, p := range w.all {
 		was[p.UniqueName()] = p.Status.Enforced
+		w.held[p.UniqueName()] = w.held[p.UniqueName()] || w.settled[p.UniqueName()]
+	}
+	if w.r.IntN(4) == 0 {
+		writes = w.r.IntN(4)
+	}
+	killed := func() bool {
+		writes--
+		if writes == -1 {
+			w.log = append(w.log, "the controller is killed")
+		}
+		return writes == -1
 	}
 	set := Webhooks(w.input())
-	for _, o := range slices.Concat(set.Widen, set.Narrow) {
+	for _, o := range set.Widen {
+		if killed() {
+			return false
+		}
+		w.cluster.apply(o)
+		w.missed(was)
+	}
+	w.note(set)
+	for _, o := range set.Narrow {
+		if killed() {
+			return false
+		}
 		w.cluster.apply(o)
 		w.missed(was)
 	}
 	for _, o := range set.Delete {
+		if killed() {
+			return false
+		}
 		w.cluster.remove(o)
 		w.missed(was)
 	}
+	if again := Webhooks(w.input()); !again.empty() {
+		w.t.Fatalf("there is more to do at once: %+v\n%s", again, strings.Join(w.log, "\n"))
+	}
+	return true
+}
+
+// note puts into the policies' status where they are enforced.
+func (w *walk) note(set WebhookSet) {
 	for _, p := range w.all {
 		name := p.UniqueName()
 		e, ok := set.Enforced[name]
@@ -161,13 +196,10 @@ func (w *walk) reconcile() {
 			continue
 		case w.settled[name]:
 			w.asked[name] = wire(rulesOf(p, w.server.Spec))
-		case was[name] == nil:
+		case !w.held[name]:
 			w.t.Fatalf("%s is enforced and was never held\n%s", name, strings.Join(w.log, "\n"))
 		}
 		p.Status.Enforced = &e
-	}
-	if again := Webhooks(w.input()); !again.empty() {
-		w.t.Fatalf("there is more to do at once: %+v\n%s", again, strings.Join(w.log, "\n"))
 	}
 }
 
@@ -190,19 +222,18 @@ func TestNoRequestIsMissedWhateverHappens(t *testing.T) {
 	for seed := range uint64(60) {
 		w := &walk{
 			t: t, r: rand.New(rand.NewPCG(seed, 7)), cluster: newCluster(), server: server(t, "default", "{}"),
-			settled: map[string]bool{}, asked: map[string][]admissionv1.RuleWithOperations{}, log: []string{fmt.Sprintf("seed %d:", seed)},
+			settled: map[string]bool{}, held: map[string]bool{}, asked: map[string][]admissionv1.RuleWithOperations{}, log: []string{fmt.Sprintf("seed %d:", seed)},
 		}
 		for range 60 {
 			for range 1 + w.r.IntN(3) { // the controller does not see everything
 				w.event()
 			}
-			w.reconcile()
-			if !slices.ContainsFunc(w.all, func(p v1.Policy) bool { return !w.settled[p.UniqueName()] }) {
+			if w.reconcile() && !slices.ContainsFunc(w.all, func(p v1.Policy) bool { return !w.settled[p.UniqueName()] }) {
 				w.exact()
 			}
 		}
-		w.all = nil
-		w.reconcile()
+		for w.all = nil; !w.reconcile(); {
+		}
 		if left := w.cluster.names(); len(left) > 0 {
 			t.Fatalf("seed %d: all policies are gone, %v are left", seed, left)
 		}
