@@ -30,6 +30,8 @@ func runComponent(part cluster.Part, args []string) error {
 	case cluster.Etcd:
 		return runEtcd(args)
 	case cluster.APIServer:
+		// It runs in the cluster's folder.
+		apiserver.SetServiceResolverForTests(newResolver("."))
 		cmd = apiserver.NewAPIServerCommand()
 	default:
 		cmd = controllermanager.NewControllerManagerCommand()

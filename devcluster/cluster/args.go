@@ -52,9 +52,6 @@ func (c *Cluster) apiServerArgs() []string {
 		"--service-cluster-ip-range=" + serviceRange,
 		"--authorization-mode=Node,RBAC",
 		"--allow-privileged=true",
-		// A webhook that names a Service is called at an address of its
-		// EndpointSlices: there is no kube-proxy that would do it.
-		"--enable-aggregator-routing=true",
 	}
 	if c.opts.AuditLog != "" {
 		args = append(args, "--audit-log-path="+c.opts.AuditLog, "--audit-policy-file="+c.auditPolicyFile())

@@ -295,4 +295,4 @@ func (c *Cluster) CA() []byte { return c.ca.pem }
 func (c *Cluster) Kubeconfig() string { return KubeconfigPath(c.dir) }
 
 // Config is what the kubeconfig says. It limits no rates.
-func (c *Cluster) Config() (*rest.Config, error) { return configFromFile(c.Kubeconfig()) }
+func (c *Cluster) Config() (*rest.Config, error) { return ReadConfig(c.dir) }

@@ -90,8 +90,10 @@ func WriteKubeconfig(path string, cfg *rest.Config) error {
 	return writeFile(path, text)
 }
 
-func configFromFile(path string) (*rest.Config, error) {
-	cfg, err := clientcmd.BuildConfigFromFlags("", path)
+// ReadConfig is what the kubeconfig of the cluster on dir says. It limits no
+// rates.
+func ReadConfig(dir string) (*rest.Config, error) {
+	cfg, err := clientcmd.BuildConfigFromFlags("", KubeconfigPath(dir))
 	if err != nil {
 		return nil, err
 	}

@@ -80,7 +80,7 @@ func (p *pod) value(ctx context.Context, e corev1.EnvVar) (string, error) {
 		case "spec.nodeName":
 			return Name, nil
 		case "status.podIP", "status.hostIP":
-			return p.node.address, nil
+			return p.node.dial, nil
 		}
 	case from.SecretKeyRef != nil:
 		s, err := p.node.client.CoreV1().Secrets(p.pod.Namespace).Get(ctx, from.SecretKeyRef.Name, metav1.GetOptions{})

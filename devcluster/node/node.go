@@ -27,6 +27,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/warder-dev/warder/devcluster/cluster"
 )
 
 // Name is that of the node.
@@ -49,7 +51,8 @@ type Options struct {
 type Node struct {
 	opts    Options
 	client  *kubernetes.Clientset
-	address string // of this machine, other than loopback
+	address string // where the API server is told that pods are
+	dial    string // where they are
 
 	pods     cache.SharedIndexInformer
 	services cache.SharedIndexInformer
@@ -64,7 +67,7 @@ func Start(ctx context.Context, opts Options) (*Node, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	address, err := outside()
+	address, dial, err := addresses()
 	if err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
@@ -72,7 +75,7 @@ func Start(ctx context.Context, opts Options) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
-	n := &Node{opts: opts, client: client, address: address, runs: map[types.UID]*pod{}}
+	n := &Node{opts: opts, client: client, address: address, dial: dial, runs: map[types.UID]*pod{}}
 	if err := n.register(ctx); err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
@@ -85,19 +88,20 @@ func Start(ctx context.Context, opts Options) (*Node, error) {
 	return n, nil
 }
 
-// outside is an address of this machine that the endpoint of a Service may have,
-// which one of loopback may not.
-func outside() (string, error) {
+// addresses returns an address of this machine that the endpoint of a Service
+// may have, which one of loopback may not, and the same to dial. A machine that
+// has no other has cluster.LoopbackAddress.
+func addresses() (announced, dialed string, err error) {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	for _, a := range all {
 		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && n.IP.IsGlobalUnicast() {
-			return n.IP.String(), nil
+			return n.IP.String(), n.IP.String(), nil
 		}
 	}
-	return "", errors.New("this machine has no IPv4 address but loopback, and a Service cannot lead there")
+	return cluster.LoopbackAddress, "127.0.0.1", nil
 }
 
 // register makes the node known. Without it its pods would be collected as

@@ -229,7 +229,7 @@ func (p *pod) probe(ctx context.Context) bool {
 	if probe.HTTPGet.Scheme == corev1.URISchemeHTTPS {
 		return true // certificates are not this node's business
 	}
-	url := fmt.Sprintf("%s://%s:%d%s", scheme, p.node.address, p.hostPort(probe.HTTPGet.Port), probe.HTTPGet.Path)
+	url := fmt.Sprintf("%s://%s:%d%s", scheme, p.node.dial, p.hostPort(probe.HTTPGet.Port), probe.HTTPGet.Path)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return false
