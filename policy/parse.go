@@ -185,7 +185,20 @@ func (p *parser) entry(f field) Policy {
 	}
 	p.path = ""
 	p.validate(pol)
+	p.idleWorkloads(pol, byName)
 	return pol
+}
+
+// idleWorkloads warns of what is said of workloads to no effect.
+func (p *parser) idleWorkloads(pol Policy, fields map[string]field) {
+	switch expands := pol.Workloads == ExpandWorkloads; {
+	case expands && len(pol.Rules) == 0:
+		p.warn(fields["workloads"], "has no effect: a policy without rules judges workloads as they are; give it rules that name pods")
+	case expands && ExpansionRules(pol.Rules, nil) == nil:
+		p.warn(fields["workloads"], "has no effect: no rule names pods with the operation CREATE")
+	case !expands && len(pol.WorkloadTemplates) > 0:
+		p.warn(fields[workloadTemplatesKey], "has no effect without workloads: Expand")
+	}
 }
 
 // neither reports an entry that is neither a policy nor a group, with the key
@@ -245,7 +258,9 @@ func parent(path string) string { return path[:max(strings.LastIndexAny(path, ".
 
 // entryKeys are the keys that policies and groups have in common.
 func entryKeys() []string {
-	return []string{"namespacedName", "policyMode", "message", "failurePolicy", "bundle", "order", "rules"}
+	return []string{
+		"namespacedName", "policyMode", "message", "failurePolicy", "bundle", "order", "rules", "workloads", workloadTemplatesKey,
+	}
 }
 
 func singleKeys() []string { return append([]string{"allowedToMutate"}, memberKeys()...) }
@@ -290,12 +305,21 @@ func (p *parser) common(pol *Policy, f field) bool {
 	case "failurePolicy":
 		pol.FailurePolicy = FailurePolicy(p.str(f.name, f.value))
 	case "bundle":
-		pol.Bundle = p.str(f.name, f.value)
+		if name := p.str(f.name, f.value); name != "" { // "" is none, as it always was
+			pol.Bundles = []string{name}
+		}
 	case "order":
 		pol.Order = int(p.integer(f.name, f.value))
 	case "rules":
 		for i, element := range p.elements(f.name, f.value) {
 			pol.Rules = append(pol.Rules, p.rule(index(f.name, i), element))
+		}
+	case "workloads":
+		pol.Workloads = Workloads(p.str(f.name, f.value))
+	case workloadTemplatesKey:
+		pol.WorkloadTemplates = map[string]string{}
+		for _, t := range p.object(f.name, f.value) {
+			pol.WorkloadTemplates[t.name] = p.str(f.name+"."+t.name, t.value)
 		}
 	default:
 		return false
@@ -439,10 +463,13 @@ func (p *parser) rule(path string, n *yaml.Node) (r Rule) {
 	}
 	for _, f := range p.object(path, n) {
 		inner := path + "." + f.name
-		if list, ok := lists[f.name]; ok {
+		switch list, ok := lists[f.name]; {
+		case ok:
 			*list = p.strings(inner, f.value)
-		} else {
-			p.fail(f.key, inner, unknownKey(f.name, slices.Sorted(maps.Keys(lists))))
+		case f.name == "scope":
+			r.Scope = Scope(p.str(inner, f.value))
+		default:
+			p.fail(f.key, inner, unknownKey(f.name, append(slices.Sorted(maps.Keys(lists)), "scope")))
 		}
 	}
 	return r
