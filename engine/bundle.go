@@ -34,6 +34,7 @@ func (e *Engine) EvaluateBundle(ctx context.Context, bundle string, req *sdk.Req
 	decisions := make([]Decision, len(all))
 	asked := make([]bool, len(all))
 	seen := *req
+	ctx = withPods(ctx)
 	for i, ent := range all {
 		if asked[i] = ent.policy.Matches(req); !asked[i] || !ent.policy.AllowedToMutate {
 			continue
