@@ -320,6 +320,22 @@ func TestTheOwnersMessageStaysAndThePolicysIsMoved(t *testing.T) {
 	}
 }
 
+func TestAnOlderRevisionIsAskedForThePodThatTheNewerOneExpands(t *testing.T) {
+	e := newEngine(t, Options{})
+	p := builtinPolicy("p", "pod-privileged", "")
+	expanding(&p)
+	p.Workloads = policy.IgnoreWorkloads
+	mustApply(t, e, p)
+	p.Workloads, p.Module = policy.ExpandWorkloads, "builtin://nope"
+	if err := e.Apply(t.Context(), []policy.Policy{p}); err == nil || status(t, e, "p").State != Stale {
+		t.Fatalf("Apply = %v, state %s, want an older revision to serve", err, status(t, e, "p").State)
+	}
+	d := evaluate(t, e, "p", deployment().create(t, privilegedTemplate))
+	if d.Template != "spec.template" || d.Response.Allowed || !strings.Contains(messageOf(d.Response), "spec.template.spec.containers[0]") {
+		t.Errorf("template %q, allowed %t, %q", d.Template, d.Response.Allowed, messageOf(d.Response))
+	}
+}
+
 // programFunc is a program that is a function.
 type programFunc func(req *sdk.Request) sdk.Verdict
 
