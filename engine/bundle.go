@@ -21,6 +21,7 @@ import (
 // first, in order, each seeing the object as the one before left it; the others
 // see the last of these, at the same time. The error is an *UnknownPolicyError.
 func (e *Engine) EvaluateBundle(ctx context.Context, bundle string, req *sdk.Request) (Decision, error) {
+	ctx = withPods(ctx)
 	start := time.Now()
 	all := e.holdBundle(bundle)
 	if len(all) == 0 {
@@ -34,7 +35,6 @@ func (e *Engine) EvaluateBundle(ctx context.Context, bundle string, req *sdk.Req
 	decisions := make([]Decision, len(all))
 	asked := make([]bool, len(all))
 	seen := *req
-	ctx = withPods(ctx)
 	for i, ent := range all {
 		if asked[i] = ent.policy.Matches(req); !asked[i] || !ent.policy.AllowedToMutate {
 			continue
