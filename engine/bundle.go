@@ -23,6 +23,7 @@ import (
 // see the last of these, at the same time. In a bundle that a validating webhook
 // asks (see policy.Mutates) none may mutate. The error is an *UnknownPolicyError.
 func (e *Engine) EvaluateBundle(ctx context.Context, bundle string, req *sdk.Request) (Decision, error) {
+	ctx = withPods(ctx)
 	start := time.Now()
 	b := e.holdBundle(bundle)
 	if b == nil {

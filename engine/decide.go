@@ -25,6 +25,9 @@ type Decision struct {
 	Err error
 	// Took is how long the policy had the request.
 	Took time.Duration
+	// Template is where in the object the pod is that was judged in its place:
+	// "spec.template"; "" when the policy judged the object itself.
+	Template string
 
 	mutated json.RawMessage // what the patch makes of the object
 }
@@ -80,9 +83,8 @@ func (p *permit) yield() {
 	}
 }
 
-// judge asks a program and makes a response of what it says, without the
-// policy's mode and other rules.
-func (e *Engine) judge(ctx context.Context, ent *entry, req *sdk.Request) Decision {
+// judgeAsIs is judge without expansion.
+func (e *Engine) judgeAsIs(ctx context.Context, ent *entry, req *sdk.Request) Decision {
 	if ent.err != nil {
 		d := failure(ent.policy.ID, req, ent.err)
 		ent.counters.judged(d)
@@ -245,7 +247,7 @@ func (e *Engine) decide(ent *entry, req *sdk.Request, d Decision) Decision {
 	}
 	if p.Mode == policy.Monitor {
 		e.opts.Log.Info("policy evaluation (monitor mode)", "policy_id", p.ID, "allowed_to_mutate", p.AllowedToMutate,
-			"request", req.UID, "allowed", d.Response.Allowed, "mutated", d.Response.Patch != nil, "message", messageOf(d.Response))
+			"request", req.UID, "template", d.Template, "allowed", d.Response.Allowed, "mutated", d.Response.Patch != nil, "message", messageOf(d.Response))
 		d.Response.Allowed, d.Response.Patch, d.Response.Status = true, nil, nil
 		return d
 	}
