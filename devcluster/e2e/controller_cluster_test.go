@@ -286,6 +286,34 @@ func (p *plane) wantGone(plural, namespace, name string) {
 	})
 }
 
+// patchReplica changes what a replica says.
+func (p *plane) patchReplica(name, text string) {
+	p.Helper()
+	p.patch("policyserverreplicas", warderNamespace, name, text)
+}
+
+// settledWrites waits until the controller has not written for two seconds, and
+// counts what it has until then.
+func (p *plane) settledWrites() int {
+	p.Helper()
+	for before, _ := p.writes(); ; {
+		<-time.After(2 * time.Second)
+		now, _ := p.writes()
+		if now == before {
+			return now
+		}
+		before = now
+	}
+}
+
+// later are the writes after the first n, two seconds from now.
+func (p *plane) later(n int) (more int, what []string) {
+	p.Helper()
+	<-time.After(2 * time.Second)
+	now, all := p.writes()
+	return now - n, all[n:]
+}
+
 // writes counts what warder's controller has asked the API server to change since
 // the beginning, its lease and events apart.
 func (p *plane) writes() (n int, what []string) {

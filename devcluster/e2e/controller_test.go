@@ -82,9 +82,11 @@ func TestPoliciesOfAllKindsAreEnforcedAndLetGo(t *testing.T) {
 			t.Errorf("finalizers of %s: %v, %v", name, o.GetFinalizers(), err)
 		}
 	}
-	if _, err := p.kube.AppsV1().Deployments(warderNamespace).Get(t.Context(), "policy-server-default", metav1.GetOptions{}); err != nil {
-		t.Error(err)
-	}
+	eventually(t, "objects of the policy server", func(ctx context.Context) error {
+		_, err := p.kube.AppsV1().Deployments(warderNamespace).Get(ctx, "policy-server-default", metav1.GetOptions{})
+		_, err2 := p.kube.CoreV1().Services(warderNamespace).Get(ctx, "policy-server-default", metav1.GetOptions{})
+		return errors.Join(err, err2)
+	})
 
 	p.delete("admissionpolicies", "default", "ap")
 	p.wantGone("admissionpolicies", "default", "ap")
@@ -97,4 +99,63 @@ func TestPoliciesOfAllKindsAreEnforcedAndLetGo(t *testing.T) {
 	p.noConfigurations()
 	p.delete("clusteradmissionpolicies", "", "early")
 	p.wantGone("clusteradmissionpolicies", "", "early")
+}
+
+func TestNothingIsWrittenWhenNothingChanges(t *testing.T) {
+	p := startPlane(t)
+	p.startController()
+	p.policyServer("default", "replicas: 2")
+	p.replica("default", "one")
+	for i := range 20 {
+		p.create("clusteradmissionpolicies", capolicy(fmt.Sprintf("p%d", i), ""))
+	}
+	for i := range 20 {
+		p.wantStatus("clusteradmissionpolicies", "", fmt.Sprintf("p%d", i), "active", "Ready", "True/Enforced")
+	}
+	settled := p.settledWrites()
+
+	// What says nothing new makes no write: a heartbeat, a label of a policy, a
+	// new replica that holds everything, a new start.
+	p.patch("clusteradmissionpolicies", "", "p1", `{"metadata": {"labels": {"a": "b"}}}`)
+	p.patchReplica("one", `{"status": {"renewTime": "2036-01-02T03:04:05.000000Z"}}`)
+	if n, what := p.later(settled); n > 0 {
+		t.Errorf("%d writes after nothing has changed: %q", n, what)
+	}
+
+	// What somebody else changes is put right.
+	ctx := t.Context()
+	_, err := p.kube.AppsV1().Deployments(warderNamespace).Patch(ctx, "policy-server-default", "application/merge-patch+json",
+		[]byte(`{"spec": {"replicas": 7, "template": {"spec": {"serviceAccountName": "evil"}}}}`), metav1.PatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "Deployment is put right", func(ctx context.Context) error {
+		d, err := p.kube.AppsV1().Deployments(warderNamespace).Get(ctx, "policy-server-default", metav1.GetOptions{})
+		if err == nil && (*d.Spec.Replicas != 2 || d.Spec.Template.Spec.ServiceAccountName != "policy-server-default") {
+			err = fmt.Errorf("%d replicas, %s", *d.Spec.Replicas, d.Spec.Template.Spec.ServiceAccountName)
+		}
+		return err
+	})
+	if err := p.kube.CoreV1().Services(warderNamespace).Delete(ctx, "policy-server-default", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "Service is back", func(ctx context.Context) error {
+		_, err := p.kube.CoreV1().Services(warderNamespace).Get(ctx, "policy-server-default", metav1.GetOptions{})
+		return err
+	})
+	_, err = p.kube.AdmissionregistrationV1().ValidatingWebhookConfigurations().Patch(ctx, bundled, "application/json-patch+json",
+		[]byte(`[{"op": "replace", "path": "/webhooks/0/objectSelector", "value": {"matchLabels": {"none": "such"}}}, {"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}]`), metav1.PatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.validating(bundled, func(c *admissionv1.ValidatingWebhookConfiguration) error {
+		if w := c.Webhooks[0]; len(w.ObjectSelector.MatchLabels) > 0 || *w.FailurePolicy != admissionv1.Fail {
+			return fmt.Errorf("selector %v, %s", w.ObjectSelector, *w.FailurePolicy)
+		}
+		return nil
+	})
+	settled = p.settledWrites()
+	if n, what := p.later(settled); n > 0 {
+		t.Errorf("%d writes after everything is as it should be: %q", n, what)
+	}
 }
