@@ -141,3 +141,29 @@ func TestSomebodyChangesAWebhook(t *testing.T) {
 		}
 	}
 }
+
+// TestOneBadPolicyIsNotInTheWayOfOthers: the API server takes all webhooks of a
+// configuration, or none.
+func TestOneBadPolicyIsNotInTheWayOfOthers(t *testing.T) {
+	tests := []struct{ spec, want string }{
+		{"sideEffects: Some", `spec.sideEffects: webhooks cannot have "Some": say "None" or "NoneOnDryRun", and keep to it`},
+		{"sideEffects: Unknown", `spec.sideEffects: webhooks cannot have "Unknown": say "None" or "NoneOnDryRun", and keep to it`},
+		{"objectSelector: {matchExpressions: [{key: a, operator: In}]}",
+			"spec.objectSelector.matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'"},
+		{"namespaceSelector: {matchLabels: {a: b c}}",
+			`spec.namespaceSelector.matchLabels: Invalid value: "b c": a valid label must be an empty string or consist of`},
+	}
+	for _, mode := range []string{"Bundled", "PerPolicy"} {
+		for _, tt := range tests {
+			bad := single(t, "bad", tt.spec)
+			c := newCluster()
+			set := c.run(WebhookInput{Server: server(t, "default", "webhooks: "+mode), Settled: []v1.Policy{bad, single(t, "good", "")}})
+			if err := set.Refused["kw.cap.bad"]; err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+				t.Errorf("%s: %s: %v, want %q", mode, tt.spec, err, tt.want)
+			}
+			if _, ok := set.Enforced["kw.cap.bad"]; ok || len(set.Enforced) != 1 || len(c.hooks()) != 1 {
+				t.Errorf("%s: %s: enforced: %v", mode, tt.spec, set.Enforced)
+			}
+		}
+	}
+}

@@ -34,10 +34,13 @@ func asYAML(t *testing.T, objects ...v1.Object) []byte {
 	return all.Bytes()
 }
 
-// golden compares with testdata/NAME.yaml.
+// golden compares with testdata/NAME, of YAML if the name has no ending.
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
-	file := filepath.Join("testdata", name+".yaml")
+	file := filepath.Join("testdata", name)
+	if filepath.Ext(name) == "" {
+		file += ".yaml"
+	}
 	if *update {
 		if err := os.MkdirAll("testdata", 0o755); err != nil {
 			t.Fatal(err)

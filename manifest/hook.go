@@ -2,12 +2,16 @@ package manifest
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	v1 "github.com/warder-dev/warder/api/v1"
 )
@@ -108,4 +112,28 @@ func ordered(s *metav1.LabelSelector) *metav1.LabelSelector {
 // without what the API server refuses.
 func ownRules(pol v1.Policy, server v1.PolicyServerSpec) []admissionv1.RuleWithOperations {
 	return wire(rulesOf(pol, server))
+}
+
+// refusal says why the API server would not take a webhook of that policy, as far
+// as the schemas of our kinds do not say it already. It would not take the other
+// webhooks of the configuration either.
+func refusal(pol v1.Policy, webhooks v1.Webhooks) error {
+	if s := or(pol.Matching.SideEffects, admissionv1.SideEffectClassNone); *s != admissionv1.SideEffectClassNone && *s != admissionv1.SideEffectClassNoneOnDryRun {
+		return fmt.Errorf("spec.sideEffects: webhooks cannot have %q: say %q or %q, and keep to it",
+			*s, admissionv1.SideEffectClassNone, admissionv1.SideEffectClassNoneOnDryRun)
+	}
+	spec := field.NewPath("spec")
+	problems := metavalidation.ValidateLabelSelector(pol.Matching.ObjectSelector, metavalidation.LabelSelectorValidationOptions{}, spec.Child("objectSelector"))
+	if c := pol.Cluster; c != nil {
+		problems = append(problems, metavalidation.ValidateLabelSelector(
+			c.NamespaceSelector, metavalidation.LabelSelectorValidationOptions{}, spec.Child("namespaceSelector"))...)
+	}
+	if len(problems) > 0 {
+		return problems.ToAggregate()
+	}
+	if name := PolicyWebhookName(pol); webhooks == v1.PerPolicy && len(name) > validation.DNS1123SubdomainMaxLength {
+		return fmt.Errorf("webhook name %q has %d characters, of which an API server takes %d: give the policy a shorter name, or bundle the webhooks of its policy server",
+			name, len(name), validation.DNS1123SubdomainMaxLength)
+	}
+	return nil
 }

@@ -2,11 +2,9 @@ package manifest
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 
 	v1 "github.com/warder-dev/warder/api/v1"
 	"github.com/warder-dev/warder/policy"
@@ -138,17 +136,16 @@ func (p *plan) register(pol v1.Policy) {
 	enforced := v1.Enforcement{
 		Generation: pol.Object.GetGeneration(), Configuration: BundledName(p.server), Mutating: pol.Mutating(),
 	}
+	if err := refusal(pol, p.Server.Spec.Webhooks); err != nil {
+		p.set.Refused[name] = err
+		p.keep(pol)
+		return
+	}
 	if p.Server.Spec.Webhooks != v1.PerPolicy {
 		enforced.Bundle = policy.BundleOf(pol)
 		m := p.member(bundle{pol.Mutating(), enforced.Bundle}, pol)
 		m.settled = append(m.settled, pol)
 		p.set.Enforced[name] = enforced
-		return
-	}
-	if webhook := PolicyWebhookName(pol); len(webhook) > validation.DNS1123SubdomainMaxLength {
-		p.set.Refused[name] = fmt.Errorf("webhook name %q has %d characters, of which an API server takes %d: give the policy a shorter name, or bundle the webhooks of its policy server",
-			webhook, len(webhook), validation.DNS1123SubdomainMaxLength)
-		p.keep(pol)
 		return
 	}
 	enforced.Configuration = name
