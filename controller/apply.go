@@ -79,7 +79,7 @@ func (a *applier) apply(ctx context.Context, desired client.Object) (change, err
 		}
 	}
 	version := live.GetResourceVersion()
-	if err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(content), client.ForceOwnership); err != nil {
+	if err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(content), client.ForceOwnership, client.DisableReadYourWritesConsistency); err != nil {
 		return unchanged, fmt.Errorf("%s: %w", key, err)
 	}
 	want.resourceVersion = content.GetResourceVersion()

@@ -148,7 +148,7 @@ func printObjects(w io.Writer, opts manifest.InstallOptions) error {
 }
 
 func newInstaller(out *teller) (*install.Client, error) {
-	config, err := clusterConfig()
+	config, err := clusterConfig("")
 	if clientcmd.IsEmptyConfig(err) {
 		return nil, errors.New("there is no cluster: set KUBECONFIG, or write ~/.kube/config")
 	}
