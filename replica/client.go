@@ -149,5 +149,5 @@ func (c *client) explain(err error, namespace string) error {
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("the CustomResourceDefinition %s or the namespace %q is missing: %w", resource, namespace, err)
 	}
-	return err
+	return withoutURL(err)
 }
