@@ -185,7 +185,20 @@ func (p *parser) entry(f field) Policy {
 	}
 	p.path = ""
 	p.validate(pol)
+	p.idleWorkloads(pol, byName)
 	return pol
+}
+
+// idleWorkloads warns of what is said of workloads to no effect.
+func (p *parser) idleWorkloads(pol Policy, fields map[string]field) {
+	switch expands := pol.Workloads == ExpandWorkloads; {
+	case expands && len(pol.Rules) == 0:
+		p.warn(fields["workloads"], "has no effect: a policy without rules judges workloads as they are; give it rules that name pods")
+	case expands && ExpansionRules(pol.Rules, nil) == nil:
+		p.warn(fields["workloads"], "has no effect: no rule names pods with the operation CREATE")
+	case !expands && len(pol.WorkloadTemplates) > 0:
+		p.warn(fields[workloadTemplatesKey], "has no effect without workloads: Expand")
+	}
 }
 
 // neither reports an entry that is neither a policy nor a group, with the key
@@ -245,7 +258,9 @@ func parent(path string) string { return path[:max(strings.LastIndexAny(path, ".
 
 // entryKeys are the keys that policies and groups have in common.
 func entryKeys() []string {
-	return []string{"namespacedName", "policyMode", "message", "failurePolicy", "bundle", "order", "rules"}
+	return []string{
+		"namespacedName", "policyMode", "message", "failurePolicy", "bundle", "order", "rules", "workloads", workloadTemplatesKey,
+	}
 }
 
 func singleKeys() []string { return append([]string{"allowedToMutate"}, memberKeys()...) }
@@ -298,6 +313,13 @@ func (p *parser) common(pol *Policy, f field) bool {
 	case "rules":
 		for i, element := range p.elements(f.name, f.value) {
 			pol.Rules = append(pol.Rules, p.rule(index(f.name, i), element))
+		}
+	case "workloads":
+		pol.Workloads = Workloads(p.str(f.name, f.value))
+	case workloadTemplatesKey:
+		pol.WorkloadTemplates = map[string]string{}
+		for _, t := range p.object(f.name, f.value) {
+			pol.WorkloadTemplates[t.name] = p.str(f.name+"."+t.name, t.value)
 		}
 	default:
 		return false

@@ -51,6 +51,14 @@ type Policy struct {
 	// Rules narrow the requests that the policy judges in its bundle; none
 	// judges all. An extension of warder.
 	Rules []Rule
+	// Workloads says whether the policy, when its rules name pods, also judges
+	// the pods that workloads would create; empty is IgnoreWorkloads. An
+	// extension of warder.
+	Workloads Workloads
+	// WorkloadTemplates are kinds beside those of Kubernetes that are expanded:
+	// where the pod template is ("spec.template"), by the name of the custom
+	// resource definition ("rollouts.argoproj.io"). An extension of warder.
+	WorkloadTemplates map[string]string
 
 	// Group makes the policy a group: a boolean expression over members. Module
 	// and what belongs to it are then empty.

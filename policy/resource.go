@@ -35,7 +35,11 @@ func FromResource(r v1.Policy, server v1.PolicyServerSpec) (Policy, error) {
 		Mode:          cmp.Or(Mode(r.Serving.Mode), Protect),
 		FailurePolicy: FailurePolicy(orDefault(r.Matching.FailurePolicy, defaultFailurePolicy)),
 		Bundles:       []string{BundleOf(r)},
-		Rules:         rulesOf(r),
+		Rules:         RulesOf(r),
+		Workloads:     WorkloadsOf(r, server),
+	}
+	if p.Workloads == ExpandWorkloads {
+		p.WorkloadTemplates = server.WorkloadTemplates
 	}
 	grants := []string{"*"}
 	if r.Kind.Namespaced() && server.NamespacedPoliciesCapabilities != nil {
@@ -76,14 +80,25 @@ func moduleOf(m v1.ModuleSpec, context []v1.ContextAwareResource) Policy {
 	return p
 }
 
-// rulesOf are the rules of a policy. One of a namespace judges nothing that is
+// WorkloadsOf says whether a policy of that server expands workloads.
+func WorkloadsOf(r v1.Policy, server v1.PolicyServerSpec) Workloads {
+	return cmp.Or(Workloads(r.Serving.Workloads), Workloads(server.Workloads), IgnoreWorkloads)
+}
+
+// RulesOf are the rules of a policy. One of a namespace judges nothing that is
 // in none.
-func rulesOf(r v1.Policy) []Rule {
+func RulesOf(r v1.Policy) []Rule {
 	var rules []Rule
 	for _, rule := range r.Matching.Rules {
 		out := Rule{APIGroups: rule.APIGroups, APIVersions: rule.APIVersions, Resources: rule.Resources}
 		for _, op := range rule.Operations {
 			out.Operations = append(out.Operations, string(op))
+		}
+		switch {
+		case r.Kind.Namespaced():
+			out.Scope = Namespaced
+		case rule.Scope != nil:
+			out.Scope = Scope(*rule.Scope)
 		}
 		rules = append(rules, out)
 	}
@@ -116,8 +131,9 @@ type attributes struct {
 }
 
 // BundleOf names the bundle that a policy is in: policies of one server with the
-// same name share a webhook. It is "v-" or, of mutating ones, "m-", and sixteen
-// hexadecimal digits of what the API server knows of the webhook.
+// same name share a webhook. It is ValidatingBundle or, of mutating ones,
+// "mutate-", and sixteen hexadecimal digits of what the API server knows of the
+// webhook.
 func BundleOf(r v1.Policy) string {
 	a := attributes{
 		Namespace:       r.Object.GetNamespace(),
@@ -140,9 +156,9 @@ func BundleOf(r v1.Policy) string {
 		panic(fmt.Sprintf("policy: attributes of %s: %v", r.UniqueName(), err))
 	}
 	sum := sha256.Sum256(text)
-	prefix := "v-"
+	prefix := ValidatingBundle
 	if r.Mutating() {
-		prefix = "m-"
+		prefix = "mutate-"
 	}
 	return prefix + hex.EncodeToString(sum[:8])
 }

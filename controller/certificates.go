@@ -1,0 +1,376 @@
+package controller
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	admissionregv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	v1 "github.com/warder-dev/warder/api/v1"
+	"github.com/warder-dev/warder/manifest"
+)
+
+const (
+	// checkCertificates is how often certificates are looked at though nothing
+	// has changed. Source: Kubewarden's.
+	checkCertificates = 12 * time.Hour
+	// publishGrace is how long a new authority is in all bundles before a server
+	// shows a certificate of it: every API server has read them by then.
+	publishGrace = 2 * time.Second
+)
+
+// annotationCertFormat is Kubewarden's: it makes a certificate anew without it.
+const annotationCertFormat = "kubewarden.io/cert-format-version"
+
+// certKeeper keeps the certificate authority, and signs with it.
+//
+// To replace the authority takes three steps, each of which waits for the one
+// before: the Secret gets a new one and keeps the old one's certificate, all
+// webhooks trust both, and servers get certificates of the new one. The old one is
+// forgotten when no certificate of it is in use and it has expired.
+type certKeeper struct {
+	Options
+	client    client.Client
+	live      client.Reader
+	published memory[*publication]
+}
+
+// publication is since when everybody who calls a server trusts an authority.
+type publication struct {
+	authority string // its serial number
+	since     time.Time
+}
+
+func (c *certKeeper) setup(m Manager) error {
+	one := func(context.Context, client.Object) []reconcile.Request { return request(manifest.SecretCA) }
+	mine := predicate.NewPredicateFuncs(func(o client.Object) bool {
+		return o.GetName() == manifest.SecretCA || o.GetName() == manifest.SecretWebhook || o.GetLabels()[manifest.LabelComponent] == "policy-server"
+	})
+	configs := predicate.NewPredicateFuncs(func(o client.Object) bool { return c.callsController(o) })
+	return builder.ControllerManagedBy(m).Named("certificates").
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(one), builder.WithPredicates(mine)).
+		Watches(&admissionregv1.ValidatingWebhookConfiguration{}, handler.EnqueueRequestsFromMapFunc(one), builder.WithPredicates(configs)).
+		Watches(&admissionregv1.MutatingWebhookConfiguration{}, handler.EnqueueRequestsFromMapFunc(one), builder.WithPredicates(configs)).
+		WatchesRawSource(once(request(manifest.SecretCA))).
+		WithOptions(loopOptions(1)).Complete(c)
+}
+
+// Reconcile makes, publishes, replaces and forgets.
+func (c *certKeeper) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
+	ca, err := c.keepAuthority(ctx)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	configs, err := c.publish(ctx, ca)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	again, err := c.serving(ctx, served{
+		secret: manifest.SecretWebhook, hosts: c.hosts(c.WebhookService, c.WebhookURL), callers: configs,
+		labels: map[string]string{manifest.LabelPartOf: manifest.PartOf, manifest.LabelManagedBy: manifest.ManagedBy, manifest.LabelComponent: "controller"},
+	}, ca)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if err := c.retire(ctx, ca); err != nil {
+		return reconcile.Result{}, err
+	}
+	if again == 0 {
+		again = checkCertificates
+	}
+	return reconcile.Result{RequeueAfter: again}, nil
+}
+
+func (c *certKeeper) secret(ctx context.Context, name string) (*corev1.Secret, error) {
+	s := &corev1.Secret{}
+	err := c.client.Get(ctx, client.ObjectKey{Namespace: c.Manifest.Namespace, Name: name}, s)
+	if apierrors.IsNotFound(err) {
+		s = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: c.Manifest.Namespace, Name: name}, Type: corev1.SecretTypeOpaque}
+		return s, nil
+	}
+	return s, err
+}
+
+// save writes a Secret that was read before; of two that write at the same time
+// one fails and looks again.
+func (c *certKeeper) save(ctx context.Context, s *corev1.Secret, why string) error {
+	write := c.client.Update
+	if s.ResourceVersion == "" {
+		write = func(ctx context.Context, o client.Object, _ ...client.UpdateOption) error {
+			return c.client.Create(ctx, o)
+		}
+	}
+	if err := write(ctx, s); err != nil {
+		return fmt.Errorf("secret %s/%s: %w", s.Namespace, s.Name, err)
+	}
+	c.Log.LogAttrs(ctx, slog.LevelInfo, "certificate written", slog.String("secret", s.Name), slog.String("reason", why))
+	return nil
+}
+
+// authority is the present one, from the cache.
+func (c *certKeeper) authority(ctx context.Context) (authority, error) {
+	s, err := c.secret(ctx, manifest.SecretCA)
+	if err != nil {
+		return authority{}, err
+	}
+	return readAuthority(s, time.Now())
+}
+
+// keepAuthority makes an authority where there is none, and the next one where it
+// is about to expire.
+func (c *certKeeper) keepAuthority(ctx context.Context) (authority, error) {
+	now := time.Now()
+	s, err := c.secret(ctx, manifest.SecretCA)
+	if err != nil {
+		return authority{}, err
+	}
+	ca, broken := readAuthority(s, now)
+	if broken == nil && !expires(ca.cert, now) {
+		return ca, nil
+	}
+	why := "the authority is about to expire"
+	if broken != nil {
+		// Servers show certificates of the lost authority until they have new
+		// ones. Who it was, the webhooks still know.
+		why = broken.Error()
+		configs, err := configurationsOf(ctx, c.client)
+		if err != nil {
+			return authority{}, err
+		}
+		ca = authority{old: configs.bundles(c.Options)}
+	}
+	if ca, err = ca.next(now); err != nil {
+		return authority{}, err
+	}
+	if s.Data == nil {
+		s.Data = map[string][]byte{}
+	}
+	s.Data[keyCACert], s.Data[keyCAKey] = ca.certPEM, ca.keyPEM
+	setOrDelete(s.Data, keyOldCACert, ca.old)
+	if s.Labels == nil {
+		s.Labels = map[string]string{}
+	}
+	s.Labels[manifest.LabelPartOf], s.Labels[manifest.LabelManagedBy] = manifest.PartOf, manifest.ManagedBy
+	return ca, c.save(ctx, s, why)
+}
+
+func setOrDelete(data map[string][]byte, key string, value []byte) {
+	if len(value) == 0 {
+		delete(data, key)
+		return
+	}
+	data[key] = value
+}
+
+// bundles are all authorities that webhooks of policy servers trust.
+func (c configurations) bundles(o Options) []byte {
+	var all bytes.Buffer
+	add := func(config client.Object) {
+		if o.serverCalled(config) == "" {
+			return
+		}
+		for _, to := range clientsOf(config) {
+			all.Write(to.CABundle)
+			all.WriteByte('\n')
+		}
+	}
+	for i := range c.validating {
+		add(&c.validating[i])
+	}
+	for i := range c.mutating {
+		add(&c.mutating[i])
+	}
+	return all.Bytes()
+}
+
+// callsController says whether a webhook configuration calls the webhooks of the
+// controller.
+func (c *certKeeper) callsController(o client.Object) bool {
+	return ours(o) && slices.ContainsFunc(clientsOf(o), c.isController)
+}
+
+func (c *certKeeper) isController(to admissionregv1.WebhookClientConfig) bool {
+	if s := to.Service; s != nil {
+		return s.Namespace == c.Manifest.Namespace && s.Name == c.WebhookService
+	}
+	return c.WebhookURL != "" && to.URL != nil && under(*to.URL, c.WebhookURL)
+}
+
+// publish makes those who call the webhooks of the controller trust the
+// authority, and returns them. Those of policies are the enforcer's.
+func (c *certKeeper) publish(ctx context.Context, ca authority) ([]client.Object, error) {
+	configs, err := configurationsOf(ctx, c.client)
+	if err != nil {
+		return nil, err
+	}
+	var calling []client.Object
+	var errs []error
+	for i := range configs.validating {
+		calling = append(calling, &configs.validating[i])
+	}
+	for i := range configs.mutating {
+		calling = append(calling, &configs.mutating[i])
+	}
+	calling = slices.DeleteFunc(calling, func(o client.Object) bool { return !c.callsController(o) })
+	for _, o := range calling {
+		if !c.trust(o, ca.bundle()) {
+			continue
+		}
+		if err := c.client.Update(ctx, o); err != nil {
+			errs = append(errs, fmt.Errorf("webhook configuration %q: %w", o.GetName(), err))
+		}
+	}
+	return calling, errors.Join(errs...)
+}
+
+// trust sets the bundle of the webhooks that call the controller, and says whether
+// that was needed.
+func (c *certKeeper) trust(o client.Object, bundle []byte) bool {
+	var all []*admissionregv1.WebhookClientConfig
+	switch config := o.(type) {
+	case *admissionregv1.ValidatingWebhookConfiguration:
+		for i := range config.Webhooks {
+			all = append(all, &config.Webhooks[i].ClientConfig)
+		}
+	case *admissionregv1.MutatingWebhookConfiguration:
+		for i := range config.Webhooks {
+			all = append(all, &config.Webhooks[i].ClientConfig)
+		}
+	}
+	did := false
+	for _, to := range all {
+		if c.isController(*to) && !bytes.Equal(to.CABundle, bundle) {
+			to.CABundle, did = bundle, true
+		}
+	}
+	return did
+}
+
+// served is a server that needs a certificate.
+type served struct {
+	secret  string
+	hosts   []string
+	labels  map[string]string
+	owners  []metav1.OwnerReference
+	callers []client.Object // webhook configurations
+}
+
+// serving keeps the certificate of a server. What it returns is when to look
+// again, zero for whenever.
+func (c *certKeeper) serving(ctx context.Context, of served, ca authority) (time.Duration, error) {
+	now := time.Now()
+	s, err := c.secret(ctx, of.secret)
+	if err != nil {
+		return 0, err
+	}
+	late, fault := ca.fault(s, of.hosts, now)
+	if fault == nil && s.Annotations[annotationCertFormat] == "1" {
+		return 0, nil
+	}
+	if late {
+		if wait := c.untrusted(of, ca, now); wait > 0 {
+			return wait, nil
+		}
+	}
+	if fault != nil {
+		p, err := ca.issue(of.hosts, now)
+		if err != nil {
+			return 0, fmt.Errorf("secret %s/%s: %w", s.Namespace, s.Name, err)
+		}
+		if s.Data == nil {
+			s.Data = map[string][]byte{}
+		}
+		s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey] = p.certPEM, p.keyPEM
+	} else {
+		fault = errors.New("it has been made by an old version")
+	}
+	s.Labels, s.Annotations = with(s.Labels, of.labels), with(s.Annotations, map[string]string{annotationCertFormat: "1"})
+	if len(s.OwnerReferences) == 0 {
+		s.OwnerReferences = of.owners
+	}
+	return 0, c.save(ctx, s, fault.Error())
+}
+
+// with is the map with more in it.
+func with(m, more map[string]string) map[string]string {
+	out := maps.Clone(m)
+	if out == nil {
+		out = map[string]string{}
+	}
+	maps.Copy(out, more)
+	return out
+}
+
+// untrusted is how long to wait until everybody who calls the server trusts the
+// authority.
+func (c *certKeeper) untrusted(of served, ca authority, now time.Time) time.Duration {
+	p := c.published.of(of.secret, func() *publication { return &publication{} })
+	for _, o := range of.callers {
+		for _, to := range clientsOf(o) {
+			if !contains(to.CABundle, ca.cert) {
+				p.authority = ""
+				return publishGrace
+			}
+		}
+	}
+	if serial := ca.cert.SerialNumber.String(); p.authority != serial {
+		p.authority, p.since = serial, now
+	}
+	return p.since.Add(publishGrace).Sub(now)
+}
+
+// retire forgets an old authority that has expired and of which no certificate is
+// in use.
+func (c *certKeeper) retire(ctx context.Context, ca authority) error {
+	s, err := c.secret(ctx, manifest.SecretCA)
+	if err != nil || bytes.Equal(s.Data[keyOldCACert], ca.old) {
+		return err
+	}
+	var all corev1.SecretList
+	if err := c.client.List(ctx, &all, client.InNamespace(c.Manifest.Namespace)); err != nil {
+		return err
+	}
+	for _, used := range all.Items {
+		cert, err := parseCertificate(used.Data[corev1.TLSCertKey])
+		if err != nil || used.Name != manifest.SecretWebhook && used.Labels[manifest.LabelComponent] != "policy-server" {
+			continue
+		}
+		if !signedBy(cert, ca.cert) && time.Now().Before(cert.NotAfter) {
+			return nil
+		}
+	}
+	setOrDelete(s.Data, keyOldCACert, ca.old)
+	return c.save(ctx, s, "the old authority has expired")
+}
+
+// everyServer makes a request for each policy server when the authority has
+// changed, and for one when its certificate has.
+func (c *certKeeper) everyServer(ctx context.Context, o client.Object) []reconcile.Request {
+	if o.GetName() != manifest.SecretCA {
+		return nil
+	}
+	var list v1.PolicyServerList
+	if err := c.client.List(ctx, &list); err != nil {
+		c.Log.LogAttrs(ctx, slog.LevelWarn, "policy servers not listed", slog.Any("error", err))
+		return nil
+	}
+	var all []reconcile.Request
+	for i := range list.Items {
+		all = append(all, request(list.Items[i].Name)...)
+	}
+	return all
+}

@@ -1,0 +1,324 @@
+package controller
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	admissionregv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	v1 "github.com/warder-dev/warder/api/v1"
+	"github.com/warder-dev/warder/api/v1alpha1"
+	"github.com/warder-dev/warder/manifest"
+	"github.com/warder-dev/warder/policy"
+)
+
+// moveGrace is how long a policy that moves to another webhook has both: every
+// API server has heard of the new one by then.
+const moveGrace = 2 * time.Second
+
+// enforcer registers the policies of one policy server at a time with the API
+// server, and says in their status how they are.
+type enforcer struct {
+	Options
+	client  client.Client
+	live    client.Reader // the API server itself
+	applier *applier
+	certs   *certKeeper
+	events  recorder
+	metrics *metrics
+	pacer   pacer
+	servers memory[*serverMemory]
+}
+
+// serverMemory is what is known of a policy server and not in the API server. It
+// is lost with the process; nothing but time is lost with it.
+type serverMemory struct {
+	revisions revisions
+	pulses    pulses
+	refused   map[types.UID]refusal
+	moving    map[types.UID]time.Time
+}
+
+func newServerMemory() *serverMemory {
+	return &serverMemory{
+		revisions: revisions{}, pulses: pulses{}, refused: map[types.UID]refusal{}, moving: map[types.UID]time.Time{},
+	}
+}
+
+// round is one look at a policy server, and what follows from it.
+type round struct {
+	*serverMemory
+	name       string
+	server     *v1.PolicyServer
+	present    bool // and not being deleted
+	replicas   []v1alpha1.PolicyServerReplica
+	due        time.Time // when the next replica has to have said that it lives
+	policies   []*standing
+	going      []v1.Policy // being deleted
+	current    configurations
+	bundle     []byte
+	webhooks   manifest.WebhookSet
+	graceUntil time.Time
+}
+
+func (e *enforcer) setup(m Manager) error {
+	b := builder.ControllerManagedBy(m).Named("enforcement").
+		Watches(&v1.PolicyServer{}, mapped(client.Object.GetName), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.PolicyServerReplica{}, mapped(serverOf), builder.WithPredicates(exceptHeartbeats())).
+		Watches(&admissionregv1.ValidatingWebhookConfiguration{}, mapped(e.serverCalled)).
+		Watches(&admissionregv1.MutatingWebhookConfiguration{}, mapped(e.serverCalled)).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(e.certs.everyServer))
+	for _, kind := range v1.Kinds() {
+		b = b.Watches(kind.New(), mapped(serverOf))
+	}
+	return b.WithOptions(loopOptions(4)).Complete(e)
+}
+
+// Reconcile makes the webhooks of a policy server as they should be. The order
+// keeps two promises: no request is sent to a policy that is not there, and none
+// is missed.
+func (e *enforcer) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	if wait := e.pacer.wait(req.Name, time.Now()); wait > 0 {
+		return reconcile.Result{RequeueAfter: wait}, nil
+	}
+	defer func() { e.pacer.done(req.Name, time.Now()) }()
+	r, err := e.look(ctx, req.Name)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	// Finalizers come first: a policy that is registered without one could be
+	// gone before its webhook.
+	if err := e.hold(ctx, r); err != nil {
+		return reconcile.Result{}, err
+	}
+	e.plan(r)
+	if len(r.webhooks.Widen) > 0 {
+		// The cache may not know a replica yet that serves already.
+		if err := e.readReplicas(ctx, r, e.live); err != nil {
+			return reconcile.Result{}, err
+		}
+		e.plan(r)
+	}
+	if err := e.widen(ctx, r); err != nil {
+		for _, s := range r.policies {
+			s.enforced = s.policy.Status.Enforced // what is certain
+		}
+		return reconcile.Result{}, errors.Join(err, e.report(ctx, r))
+	}
+	// From here on a policy that moves is asked for where it will be, too.
+	if err := e.report(ctx, r); err != nil {
+		return reconcile.Result{}, err
+	}
+	if r.graceUntil.IsZero() {
+		if err := e.narrow(ctx, r); err != nil {
+			return reconcile.Result{}, err
+		}
+		if err := e.release(ctx, r.going); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	return reconcile.Result{RequeueAfter: r.next(time.Now())}, nil
+}
+
+// next is when to look again though nothing happens; zero is never.
+func (r *round) next(now time.Time) time.Duration {
+	at := r.due
+	if !r.graceUntil.IsZero() && (at.IsZero() || r.graceUntil.Before(at)) {
+		at = r.graceUntil
+	}
+	if at.IsZero() {
+		return 0
+	}
+	return max(at.Sub(now), time.Millisecond)
+}
+
+// look reads everything that a round is about, from the caches.
+func (e *enforcer) look(ctx context.Context, name string) (*round, error) {
+	r := &round{serverMemory: e.servers.of(name, newServerMemory), name: name, server: &v1.PolicyServer{}}
+	err := e.client.Get(ctx, client.ObjectKey{Name: name}, r.server)
+	switch {
+	case apierrors.IsNotFound(err):
+		r.server.Name = name
+	case err != nil:
+		return nil, fmt.Errorf("policy server %q: %w", name, err)
+	default:
+		r.present = r.server.DeletionTimestamp.IsZero()
+	}
+	policies, err := policiesOf(ctx, e.client, name)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range policies {
+		if !p.Object.GetDeletionTimestamp().IsZero() {
+			r.going = append(r.going, p)
+			continue
+		}
+		s := &standing{policy: p, server: r.present}
+		if _, err := policy.FromResource(p, r.server.Spec); err != nil {
+			s.invalid = err
+		}
+		r.policies = append(r.policies, s)
+	}
+	r.revisions.keep(policies)
+	if err := e.readReplicas(ctx, r, e.client, client.MatchingFields{indexServer: name}); err != nil {
+		return nil, err
+	}
+	if r.current, err = configurationsOf(ctx, e.client); err != nil {
+		return nil, err
+	}
+	if !r.present {
+		if len(policies) == 0 {
+			e.servers.forget(name)
+		}
+		return r, nil
+	}
+	// Without an authority nothing new can be registered; what is there stays.
+	ca, err := e.certs.authority(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("policy server %q: %w", name, err)
+	}
+	r.bundle = ca.bundle()
+	return r, nil
+}
+
+// readReplicas takes the replicas from the cache, or from the API server itself,
+// which knows no index.
+func (e *enforcer) readReplicas(ctx context.Context, r *round, from client.Reader, opts ...client.ListOption) error {
+	var list v1alpha1.PolicyServerReplicaList
+	if err := from.List(ctx, &list, append(opts, client.InNamespace(e.Manifest.Namespace))...); err != nil {
+		return fmt.Errorf("replicas: %w", err)
+	}
+	mine := slices.DeleteFunc(list.Items, func(replica v1alpha1.PolicyServerReplica) bool { return replica.Spec.PolicyServer != r.name })
+	r.replicas, r.due = r.pulses.liveOf(mine, time.Now())
+	r.pulses.keep(mine)
+	for _, s := range r.policies {
+		s.tally = tallyOf(r.replicas, s.policy, r.revisions.see(s.policy))
+	}
+	return nil
+}
+
+// plan asks package manifest what to do.
+func (e *enforcer) plan(r *round) {
+	in := manifest.WebhookInput{
+		Server: r.server, Options: e.Manifest, CABundle: r.bundle,
+		Validating: r.current.validating, Mutating: r.current.mutating,
+	}
+	for _, s := range r.policies {
+		s.refused = r.refusal(s.policy)
+		switch {
+		case !r.present:
+		case s.settled():
+			in.Settled = append(in.Settled, s.policy)
+		default:
+			in.Unsettled = append(in.Unsettled, s.policy)
+		}
+	}
+	r.webhooks = manifest.Webhooks(in)
+	r.grace(time.Now())
+	for _, s := range r.policies {
+		name := s.policy.UniqueName()
+		s.refused = cmp.Or(r.webhooks.Refused[name], s.refused)
+		s.enforced = nil
+		if at, ok := r.webhooks.Enforced[name]; ok {
+			s.enforced = &at
+		}
+		if _, moving := r.moving[s.policy.Object.GetUID()]; moving && !r.graceUntil.IsZero() {
+			s.enforced = s.policy.Status.Enforced
+		}
+	}
+}
+
+// grace finds the policies that move from one webhook to another. Until the grace
+// is over they have both, and replicas answer for them in both, because their
+// status names the old one.
+func (r *round) grace(now time.Time) {
+	r.graceUntil = time.Time{}
+	moving := map[types.UID]time.Time{}
+	for _, s := range r.policies {
+		was := s.policy.Status.Enforced
+		at, ok := r.webhooks.Enforced[s.policy.UniqueName()]
+		if was == nil || !ok || was.Configuration == at.Configuration && was.Bundle == at.Bundle && was.Mutating == at.Mutating {
+			continue
+		}
+		uid := s.policy.Object.GetUID()
+		since, known := r.moving[uid]
+		if !known {
+			since = now
+		}
+		moving[uid] = since
+		if until := since.Add(moveGrace); until.After(now) && until.After(r.graceUntil) {
+			r.graceUntil = until
+		}
+	}
+	r.moving = moving
+}
+
+// hold gives policies the finalizer that they have not got yet.
+func (e *enforcer) hold(ctx context.Context, r *round) error {
+	if !r.present {
+		return nil
+	}
+	return each(ctx, r.policies, func(ctx context.Context, s *standing) error {
+		return addFinalizer(ctx, e.client, s.policy.Object)
+	})
+}
+
+// release lets policies go that have no webhook any more.
+func (e *enforcer) release(ctx context.Context, going []v1.Policy) error {
+	return each(ctx, going, func(ctx context.Context, p v1.Policy) error {
+		return removeFinalizers(ctx, e.client, p.Object)
+	})
+}
+
+// widen registers more.
+func (e *enforcer) widen(ctx context.Context, r *round) error {
+	for _, o := range r.webhooks.Widen {
+		if err := e.write(ctx, r, o); err != nil {
+			if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) {
+				return e.findRefused(ctx, r, err)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// narrow registers less.
+func (e *enforcer) narrow(ctx context.Context, r *round) error {
+	for _, o := range r.webhooks.Narrow {
+		if err := e.write(ctx, r, o); err != nil {
+			return err
+		}
+	}
+	for _, o := range r.webhooks.Delete {
+		uid := o.GetUID()
+		err := e.client.Delete(ctx, o, client.Preconditions{UID: &uid})
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			return fmt.Errorf("delete webhook configuration %q: %w", o.GetName(), err)
+		}
+		e.Log.LogAttrs(ctx, slog.LevelInfo, "webhook configuration deleted", slog.String("name", o.GetName()), slog.String("policy_server", r.name))
+	}
+	return nil
+}
+
+func (e *enforcer) write(ctx context.Context, r *round, o v1.Object) error {
+	did, err := e.applier.applyWhole(ctx, o)
+	if did != unchanged {
+		e.Log.LogAttrs(ctx, slog.LevelInfo, "webhook configuration written",
+			slog.String("name", o.GetName()), slog.String("policy_server", r.name), slog.String("change", string(did)))
+	}
+	return err
+}
