@@ -92,9 +92,7 @@ func (f *installFlags) run(cmd *cobra.Command) error {
 	f.opts.Replicas, f.opts.ServerReplicas, f.opts.Workloads = f.replicas, f.servers, v1.Workloads(f.workloads)
 	if f.recommended {
 		f.opts.Recommended.Mode = v1.Mode(f.mode)
-		for _, name := range library.Names() {
-			f.opts.Recommended.BuiltIn = append(f.opts.Recommended.BuiltIn, name)
-		}
+		f.opts.Recommended.BuiltIn = library.Names()
 	}
 	if err := f.opts.Validate(); err != nil {
 		return usagef("install: %v", err)
