@@ -12,10 +12,11 @@ build: ## build bin/warder, one static binary
 image: ## build the OCI image into bin/image, without Docker; IMAGE=--help lists flags
 	go -C tools run ./image $(IMAGE)
 
-test: ## run every test; the last line is the conformance score
+test: ## run every test, e2e too; the last line is the conformance score
 	go vet ./...
 	$(GUESTGO) vet $(GUEST) && $(GUESTGO) vet -tags wapc $(GUEST)
 	go test -timeout 15m -skip '^TestConformance$$' ./...
+	$(MAKE) e2e
 	@.ci/conformance
 
 lint: ## run golangci-lint, built from tools/go.mod, over host and guest code
