@@ -45,7 +45,7 @@ const annotationCertFormat = "kubewarden.io/cert-format-version"
 type certKeeper struct {
 	Options
 	client    client.Client
-	live      client.Reader
+	applier   *applier
 	published memory[*publication]
 }
 
@@ -73,6 +73,9 @@ func (c *certKeeper) setup(m Manager) error {
 func (c *certKeeper) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
 	ca, err := c.keepAuthority(ctx)
 	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if err := c.register(ctx, ca); err != nil {
 		return reconcile.Result{}, err
 	}
 	configs, err := c.publish(ctx, ca)
@@ -208,6 +211,18 @@ func (c *certKeeper) isController(to admissionregv1.WebhookClientConfig) bool {
 		return s.Namespace == c.Manifest.Namespace && s.Name == c.WebhookService
 	}
 	return c.WebhookURL != "" && to.URL != nil && under(*to.URL, c.WebhookURL)
+}
+
+// register makes the webhook configurations of a controller outside of the
+// cluster: where it is, only it knows.
+func (c *certKeeper) register(ctx context.Context, ca authority) error {
+	if c.WebhookURL == "" || c.WebhookPort < 0 {
+		return nil
+	}
+	where := manifest.KindWebhooks{Namespace: c.Manifest.Namespace, URL: c.WebhookURL, CABundle: ca.bundle()}
+	_, err := c.applier.apply(ctx, manifest.KindMutating(where))
+	_, err2 := c.applier.apply(ctx, manifest.KindValidating(where))
+	return errors.Join(err, err2)
 }
 
 // publish makes those who call the webhooks of the controller trust the
