@@ -9,6 +9,9 @@ help: ## say what make can do
 build: ## build bin/warder, one static binary
 	CGO_ENABLED=0 go build -trimpath -o bin/warder ./cmd/warder
 
+image: ## build the OCI image into bin/image, without Docker; IMAGE=--help lists flags
+	go -C tools run ./image $(IMAGE)
+
 test: ## run every test; the last line is the conformance score
 	go vet ./...
 	$(GUESTGO) vet $(GUEST) && $(GUESTGO) vet -tags wapc $(GUEST)
@@ -48,4 +51,4 @@ cover: ## say how much of the code the tests run
 	@mkdir -p bin; go test -timeout 15m -coverpkg=./... -coverprofile=bin/cover.out ./...
 	go tool cover -func=bin/cover.out | tail -n 1
 
-.PHONY: help build test lint bench e2e devcluster demo conformance fuzz generate cover
+.PHONY: help build image test lint bench e2e devcluster demo conformance fuzz generate cover

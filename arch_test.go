@@ -34,6 +34,7 @@ func mayImport() map[string][]string {
 		"dashboard":              {"api/v1", "report"},
 		"engine":                 {"policy", "runtime", "runtime/*", "library", "capability", "artifact", "review", "sdk"},
 		"replica":                {"api/*", "engine", "policy"},
+		"install":                {"api/*", "manifest"},
 		"manifest":               {"api/*", "policy"},
 		"report":                 {"sdk"},
 		"capability":             {"artifact", "sdk"},
@@ -66,7 +67,7 @@ func homes() map[string][]string {
 		"github.com/google/cel-go":               {"runtime/cel"},
 		"github.com/google/go-containerregistry": {"artifact"},
 		"github.com/open-policy-agent/opa":       {"runtime/rego"},
-		"github.com/prometheus":                  {"admission", "engine", "capability", "audit", "controller", "cmd/warder", "bench"},
+		"github.com/prometheus":                  {"admission", "engine", "capability", "audit", "controller", "replica", "cmd/warder", "bench"},
 		"github.com/schollz/progressbar":         {"cmd/warder"},
 		"github.com/sigstore":                    {"artifact"},
 		"github.com/spf13/cobra":                 {"cmd/warder"},
@@ -75,11 +76,11 @@ func homes() map[string][]string {
 		"go.yaml.in/yaml/v3":                     {"policy", "artifact", "capability", "cmd/warder"},
 		"gopkg.in/yaml.v3":                       nil, // go.yaml.in/yaml/v3 is its successor
 		"k8s.io":                                 nil,
-		"k8s.io/api":                             {"api/*", "capability", "manifest", "controller", "replica", "cmd/warder"},
+		"k8s.io/api":                             {"api/*", "capability", "manifest", "controller", "install", "replica", "cmd/warder"},
 		"k8s.io/apiextensions-apiserver":         {"manifest", "controller"},
-		"k8s.io/apimachinery":                    {"api/*", "policy", "runtime/cel", "capability", "audit", "manifest", "controller", "replica", "cmd/warder"},
+		"k8s.io/apimachinery":                    {"api/*", "policy", "runtime/cel", "capability", "audit", "manifest", "controller", "install", "replica", "cmd/warder"},
 		"k8s.io/apiserver":                       {"runtime/cel"},
-		"k8s.io/client-go":                       {"capability", "audit", "controller", "replica", "cmd/warder"},
+		"k8s.io/client-go":                       {"capability", "audit", "controller", "install", "replica", "cmd/warder"},
 		"sigs.k8s.io/controller-runtime":         {"controller", "cmd/warder"},
 	}
 }

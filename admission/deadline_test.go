@@ -45,7 +45,7 @@ func TestTheAnswerComesBeforeTheAPIServerGivesUp(t *testing.T) {
 		}
 	}()
 	for _, p := range []policy.Policy{
-		{ID: "fails", Module: "file://" + module, Mode: policy.Protect, FailurePolicy: policy.Fail, Bundle: "b"},
+		{ID: "fails", Module: "file://" + module, Mode: policy.Protect, FailurePolicy: policy.Fail, Bundles: []string{"b"}},
 		{ID: "ignored", Module: "file://" + module, Mode: policy.Protect, FailurePolicy: policy.Ignore},
 	} {
 		if err := e.Load(context.Background(), p); err != nil {

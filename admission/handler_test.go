@@ -44,7 +44,7 @@ func newHandler(t *testing.T, opts Options) *Handler {
 	drop := json.RawMessage(`{"required_drop_capabilities":["NET_ADMIN"]}`)
 	// The error is about "broken" and is looked for in its status.
 	_ = e.Apply(context.Background(), []policy.Policy{
-		{ID: "privileged", Module: "builtin://pod-privileged", Mode: policy.Protect, FailurePolicy: policy.Fail, Bundle: "pods"},
+		{ID: "privileged", Module: "builtin://pod-privileged", Mode: policy.Protect, FailurePolicy: policy.Fail, Bundles: []string{"pods"}},
 		{ID: "monitored", Module: "builtin://pod-privileged", Mode: policy.Monitor, FailurePolicy: policy.Fail},
 		{ID: "drops", Module: "builtin://capabilities-psp", Mode: policy.Protect, FailurePolicy: policy.Fail, Settings: drop},
 		{ID: "may drop", Module: "builtin://capabilities-psp", Mode: policy.Protect, FailurePolicy: policy.Fail, Settings: drop, AllowedToMutate: true},

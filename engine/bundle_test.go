@@ -18,7 +18,7 @@ import (
 
 // bundled makes a policy one of the bundle "all".
 func bundled(p policy.Policy, change ...func(*policy.Policy)) policy.Policy {
-	p.Bundle = "all"
+	p.Bundles = []string{"all"}
 	for _, c := range change {
 		c(&p)
 	}
@@ -241,5 +241,64 @@ func TestGuestsOfABundleAreAskedAtTheSameTime(t *testing.T) {
 	}
 	if n := strings.Count(messageOf(d.Response), timeoutText); n != 4 {
 		t.Errorf("%d policies say that they took too long, want 4: %s", n, messageOf(d.Response))
+	}
+}
+
+func TestABundleOfAValidatingWebhookChangesNothing(t *testing.T) {
+	e := newEngine(t, Options{})
+	in := func(p policy.Policy, bundles ...string) policy.Policy {
+		p.Bundles = bundles
+		return p
+	}
+	monitored := in(dropAll("monitored"), "validate-1")
+	monitored.AllowedToMutate, monitored.Mode = true, policy.Monitor
+	moving := in(dropAll("moving"), "validate-1", "mutate-1")
+	moving.AllowedToMutate = true
+	mustApply(t, e, moving, monitored, in(builtinPolicy("other", "pod-privileged", ""), "validate-1", "mutate-1"))
+	d, err := e.EvaluateBundle(t.Context(), "mutate-1", plainPod(t))
+	if err != nil || !d.Response.Allowed || d.Response.Patch == nil {
+		t.Errorf("mutate-1: %s, %v, want a patch", answer(d.Response), err)
+	}
+	d, err = e.EvaluateBundle(t.Context(), "validate-1", plainPod(t))
+	const want = "moving: Request rejected by policy moving. The policy attempted to mutate the request, but a validating webhook has asked."
+	if err != nil || d.Response.Allowed || d.Response.Patch != nil || messageOf(d.Response) != want {
+		t.Errorf("validate-1: %s, %v, want %s", answer(d.Response), err, want)
+	}
+	done := pod(t, `,"spec":{"containers":[{"name":"c","securityContext":{"capabilities":{"drop":["ALL"]}}}]}`)
+	if d, err = e.EvaluateBundle(t.Context(), "validate-1", done); err != nil || !d.Response.Allowed {
+		t.Errorf("validate-1 of what the other webhook has changed: %s, %v, want it accepted", answer(d.Response), err)
+	}
+}
+
+func TestWhoJudgesIsWorkedOutOnceForEachShapeOfARequest(t *testing.T) {
+	e := newEngine(t, Options{})
+	of := func(id string, scope policy.Scope, resource string) policy.Policy {
+		p := refuses()
+		p.ID, p.Bundles = policy.ID(id), []string{"all"}
+		p.Rules = []policy.Rule{{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{resource}, Operations: []string{"CREATE"}, Scope: scope}}
+		return p
+	}
+	mustApply(t, e, of("inside", policy.Namespaced, "pods"), of("outside", policy.Cluster, "pods"), of("nodes", "", "nodes"))
+	request := func(namespace, resource string) *sdk.Request {
+		req := *plainPod(t)
+		req.Namespace, req.Resource.Resource = namespace, resource
+		return &req
+	}
+	for range 2 { // the second time it is known
+		for _, tt := range []struct{ namespace, resource, want string }{
+			{"default", "pods", "inside"}, {"", "pods", "outside"}, {"default", "nodes", "nodes"}, {"default", "services", ""},
+		} {
+			d := evaluateBundle(t, e, request(tt.namespace, tt.resource))
+			if who, _, _ := strings.Cut(messageOf(d.Response), ":"); who != tt.want || d.Response.Allowed != (tt.want == "") {
+				t.Errorf("%s in %q: %s, want a refusal by %q", tt.resource, tt.namespace, answer(d.Response), tt.want)
+			}
+		}
+	}
+	for i := range 2 * maxLineups {
+		evaluateBundle(t, e, request("default", fmt.Sprint("made-up-", i)))
+	}
+	b := e.state.Load().bundles["all"]
+	if n := len(*b.lineups.Load()); n != maxLineups {
+		t.Errorf("%d line-ups are kept, want %d", n, maxLineups)
 	}
 }

@@ -11,7 +11,9 @@ import (
 // *LoadError.
 func (e *Engine) Check(ctx context.Context, p policy.Policy) error {
 	ent := newEntry(p, "")
-	if err := e.compileModule(ctx, ent, e.newFetches()); err != nil {
+	w := e.fetches.want(p.Modules())
+	defer w.leave()
+	if err := e.compileModule(ctx, ent, w); err != nil {
 		return err
 	}
 	ent.release()

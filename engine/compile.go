@@ -2,8 +2,6 @@ package engine
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -37,7 +35,7 @@ type guestProgram interface {
 
 // startTimeout bounds what a module does before it serves: checking its settings
 // and judging a sample. It is the longest that a webhook may take, so who needs
-// more could not answer either, and meanwhile no other policy can be changed.
+// more could not answer either.
 const startTimeout = 30 * time.Second
 
 // Names of the runtimes, as execution modes of Kubewarden are called.
@@ -49,6 +47,9 @@ const (
 	gatekeeperRuntime = string(rego.Gatekeeper)
 )
 
+// builtinScheme is how the URIs of built-ins start.
+const builtinScheme = "builtin://"
+
 // module is compiled code that several policies may share.
 type module struct {
 	digest  string
@@ -57,36 +58,49 @@ type module struct {
 	wasi    *wasi.Module
 	rego    *rego.Module
 
-	once sync.Once
-	err  error
-	refs int
+	ready chan struct{} // closed when it is compiled, or not
+	err   error
+	refs  int
 }
 
 // modules keeps one compiled module for each content.
 type modules struct {
 	compiler *runtime.Compiler
+	slots    chan struct{} // held by whoever compiles
 
 	mu       sync.Mutex
 	byDigest map[string]*module
 }
 
-// get returns the compiled module of these bytes. Two calls for the same bytes
-// compile them once. It is to be put back.
-func (m *modules) get(ctx context.Context, wasm []byte) (*module, error) {
-	sum := sha256.Sum256(wasm)
-	digest := "sha256:" + hex.EncodeToString(sum[:])
+// get returns the compiled module of these bytes. Calls for the same bytes
+// compile them once: the first does, also when its context ends, for the others
+// wait for it. It is to be put back.
+func (m *modules) get(ctx context.Context, digest string, wasm []byte) (*module, error) {
 	m.mu.Lock()
 	mod, ok := m.byDigest[digest]
 	if !ok {
-		mod = &module{digest: digest}
+		mod = &module{digest: digest, ready: make(chan struct{})}
 		m.byDigest[digest] = mod
 	}
 	mod.refs++
 	m.mu.Unlock()
-	mod.once.Do(func() { mod.err = mod.compile(ctx, m.compiler, wasm) })
-	if mod.err != nil {
+	if !ok {
+		m.slots <- struct{}{}
+		compiling, cancel := context.WithTimeout(context.WithoutCancel(ctx), compileTimeout)
+		mod.err = mod.compile(compiling, m.compiler, wasm)
+		cancel()
+		<-m.slots
+		close(mod.ready)
+	}
+	select {
+	case <-mod.ready:
+	case <-ctx.Done():
 		m.put(mod)
-		return nil, mod.err
+		return nil, context.Cause(ctx)
+	}
+	if err := mod.err; err != nil {
+		m.put(mod)
+		return nil, err
 	}
 	return mod, nil
 }
@@ -150,8 +164,8 @@ func (mod *module) program(ctx context.Context, opts runtime.ProgramOptions, for
 
 // compileEntry makes the program of a policy and fills in the entry. What the
 // policy reads of the cluster is watched from then on.
-func (e *Engine) compileEntry(ctx context.Context, ent *entry, f *fetches) *LoadError {
-	if err := e.compileModule(ctx, ent, f); err != nil {
+func (e *Engine) compileEntry(ctx context.Context, ent *entry, w wants) *LoadError {
+	if err := e.compileModule(ctx, ent, w); err != nil {
 		return err
 	}
 	cluster := e.opts.Services.Cluster
@@ -169,7 +183,7 @@ func (e *Engine) compileEntry(ctx context.Context, ent *entry, f *fetches) *Load
 }
 
 // compileModule makes the program of a policy.
-func (e *Engine) compileModule(ctx context.Context, ent *entry, f *fetches) *LoadError {
+func (e *Engine) compileModule(ctx context.Context, ent *entry, w wants) *LoadError {
 	p := ent.policy
 	failed := func(stage LoadStage, err error) *LoadError { return &LoadError{p.ID, stage, err} }
 	grants, err := policy.ParseGrants(p.HostCapabilities)
@@ -177,7 +191,7 @@ func (e *Engine) compileModule(ctx context.Context, ent *entry, f *fetches) *Loa
 		return failed(StageSettings, fmt.Errorf("hostCapabilities: %w", err))
 	}
 	opts := runtime.ProgramOptions{Settings: p.Settings, Host: e.hostFor(p, grants), Isolation: e.opts.Isolation}
-	if name, ok := strings.CutPrefix(p.Module, "builtin://"); ok {
+	if name, ok := strings.CutPrefix(p.Module, builtinScheme); ok {
 		b, err := builtin(name)
 		if err != nil {
 			return failed(StageFetch, err)
@@ -188,18 +202,19 @@ func (e *Engine) compileModule(ctx context.Context, ent *entry, f *fetches) *Loa
 		}
 		return nil
 	}
-	got, err := f.get(ctx, p.Module)
+	one, err := w.use(ctx, p.Module)
+	defer w.put(one)
 	if err != nil {
 		return notFetched(p, err)
 	}
-	ent.ref, ent.away = got.Reference, got.Away
-	e.compiles <- struct{}{}
-	defer func() { <-e.compiles }()
-	mod, err := e.modules.get(ctx, got.Wasm)
+	ent.ref, ent.away = one.got.Reference, one.got.Away
+	mod, err := e.modules.get(ctx, one.digest, one.got.Wasm)
 	if err != nil {
 		return failed(StageCompile, fmt.Errorf("module %q: %w", p.Module, err))
 	}
 	ent.digest, ent.runtime = mod.digest, mod.runtime
+	e.compiles <- struct{}{} // from here on it takes no longer than startTimeout
+	defer func() { <-e.compiles }()
 	starting, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	prog, err := mod.program(starting, opts, e.regoOptions(p, opts.Host))

@@ -314,7 +314,7 @@ func TestWithoutATimeoutThePolicyHasTheCallersTime(t *testing.T) {
 // withProgram puts a program into an engine that no module gives.
 func withProgram(e *Engine, p program) {
 	ent := &entry{
-		policy:  policy.Policy{ID: "p", Bundle: "all", Mode: policy.Protect, FailurePolicy: policy.Fail},
+		policy:  policy.Policy{ID: "p", Bundles: []string{"all"}, Mode: policy.Protect, FailurePolicy: policy.Fail},
 		runtime: wasiRuntime, program: p,
 	}
 	ent.counters = e.metrics.of(ent)

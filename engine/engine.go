@@ -11,7 +11,6 @@ import (
 	"maps"
 	goruntime "runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -102,19 +101,18 @@ type Engine struct {
 	opts     Options
 	compiler *runtime.Compiler
 	modules  *modules
+	fetches  *fetches
 	permits  chan struct{}
 	compiles chan struct{} // held by whoever compiles or starts a module
 	metrics  *metrics
 
-	mu    sync.Mutex // held by whoever changes the policies
 	state atomic.Pointer[state]
-}
 
-// state is what policies there are at one moment. It is never changed: a change
-// makes another one.
-type state struct {
-	byID    map[policy.ID]*entry
-	bundles map[string][]*entry // in the order of evaluation
+	mu         sync.Mutex // held by whoever puts policies in place, and never while they are loaded
+	turn       uint64     // of the last change that was asked for
+	applied    uint64     // of the last Apply
+	loading    map[policy.ID]*task
+	refreshing map[*entry]bool
 }
 
 // New returns an engine without policies. The error is about the options, or
@@ -131,20 +129,26 @@ func New(opts Options) (*Engine, error) {
 	e := &Engine{
 		opts:     opts,
 		compiler: compiler,
-		modules:  &modules{compiler: compiler, byDigest: map[string]*module{}},
+		fetches:  newFetches(opts),
 		permits:  make(chan struct{}, opts.Workers),
 		compiles: make(chan struct{}, opts.Workers),
+
+		loading: map[policy.ID]*task{}, refreshing: map[*entry]bool{},
 	}
-	e.state.Store(&state{byID: map[policy.ID]*entry{}})
+	e.modules = &modules{compiler: compiler, slots: e.compiles, byDigest: map[string]*module{}}
+	e.state.Store(newState(map[policy.ID]*entry{}))
 	e.metrics = newMetrics(e, opts.Metrics)
 	return e, nil
 }
 
-// Close unloads every policy. No evaluation may be under way.
+// Close unloads every policy. No evaluation and no change may be under way.
 func (e *Engine) Close() error {
 	e.mu.Lock()
-	old := e.state.Swap(&state{byID: map[policy.ID]*entry{}})
+	old := e.state.Swap(newState(map[policy.ID]*entry{}))
 	e.mu.Unlock()
+	for _, b := range old.bundles {
+		b.release()
+	}
 	for _, ent := range old.byID {
 		ent.release()
 	}
@@ -169,7 +173,8 @@ type entry struct {
 	degraded *LoadError    // which members of the group did not load
 	stale    *LoadError    // why a later revision is not here instead
 	newer    policy.Policy // that revision
-	serves   *entry        // whose program it is, when it is stale
+	serves   *entry        // whose program it is, when it is not its own
+	turn     uint64        // of the change that put it in place; guarded by Engine.mu
 	away     error         // why the module is the one that was fetched before
 	ref      string        // the module's immutable reference, "" if it has none
 	since    time.Time
@@ -184,59 +189,12 @@ type entry struct {
 }
 
 // acquire takes hold of the entry, unless it is gone already.
-func (ent *entry) acquire() bool {
-	for {
-		refs := ent.refs.Load()
-		if refs == 0 {
-			return false
-		}
-		if ent.refs.CompareAndSwap(refs, refs+1) {
-			return true
-		}
-	}
-}
+func (ent *entry) acquire() bool { return acquire(&ent.refs) }
 
 // release lets go; the last one closes the program.
 func (ent *entry) release() {
 	if ent.refs.Add(-1) == 0 && ent.closed != nil {
 		ent.closed()
-	}
-}
-
-// hold returns the entry of a policy, to be released, nil if there is none.
-func (e *Engine) hold(id policy.ID) *entry {
-	for {
-		ent := e.state.Load().find(id)
-		if ent == nil || ent.acquire() {
-			return ent
-		}
-		// It was replaced between the two: look again.
-	}
-}
-
-// find returns the entry of a policy, or of the member of a group ("group/member").
-func (s *state) find(id policy.ID) *entry {
-	if ent, ok := s.byID[id]; ok {
-		return ent
-	}
-	group, name, _ := strings.Cut(string(id), "/")
-	return s.byID[policy.ID(group)].member(name)
-}
-
-// holdBundle is hold for all entries of a bundle.
-func (e *Engine) holdBundle(name string) []*entry {
-retry:
-	for {
-		all := e.state.Load().bundles[name]
-		for i, ent := range all {
-			if !ent.acquire() {
-				for _, held := range all[:i] {
-					held.release()
-				}
-				continue retry
-			}
-		}
-		return all
 	}
 }
 
@@ -269,7 +227,7 @@ func (e *Engine) Audit(ctx context.Context, id policy.ID, req *sdk.Request) (Dec
 func (e *Engine) Has(id policy.ID) bool { return e.state.Load().find(id) != nil }
 
 // HasBundle reports whether any policy is in that bundle.
-func (e *Engine) HasBundle(name string) bool { return len(e.state.Load().bundles[name]) > 0 }
+func (e *Engine) HasBundle(name string) bool { return e.state.Load().bundles[name] != nil }
 
 // State is how a policy stands with the engine.
 type State string
@@ -319,6 +277,15 @@ func (e *Engine) Statuses() []Status {
 		all = append(all, byID[id].status())
 	}
 	return all
+}
+
+// Status returns how one policy stands, false if there is none of that ID.
+func (e *Engine) Status(id policy.ID) (Status, bool) {
+	ent := e.state.Load().find(id)
+	if ent == nil {
+		return Status{}, false
+	}
+	return ent.status(), true
 }
 
 func (ent *entry) status() Status {

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/warder-dev/warder/policy"
 	"github.com/warder-dev/warder/review"
@@ -68,7 +67,7 @@ func memberID(group policy.ID, name string) policy.ID { return group + "/" + pol
 //
 // The entry has its group even if members did not load, and then the error says
 // which; it has none when the expression is wrong.
-func (e *Engine) compileGroup(ctx context.Context, ent, old *entry, f *fetches) *LoadError {
+func (e *Engine) compileGroup(ent *entry, t *task) *LoadError {
 	p := ent.policy
 	ent.runtime = groupRuntime
 	names := slices.Sorted(maps.Keys(p.Group.Members))
@@ -80,7 +79,7 @@ func (e *Engine) compileGroup(ctx context.Context, ent, old *entry, f *fetches) 
 	ent.closed = ent.group.release
 	var errs, away []error
 	for _, name := range names {
-		m := e.memberFor(ctx, memberPolicy(p, name), old.member(name), f)
+		m := e.memberFor(t, memberPolicy(p, name), t.old.member(name))
 		ent.group.members[name] = m
 		if m.err != nil {
 			errs = append(errs, m.err)
@@ -99,16 +98,18 @@ func (e *Engine) compileGroup(ctx context.Context, ent, old *entry, f *fetches) 
 	return nil
 }
 
-// memberFor returns the entry of a member, held.
-func (e *Engine) memberFor(ctx context.Context, p policy.Policy, old *entry, f *fetches) *entry {
+// memberFor returns the entry of a member, held. The old one is held by its group.
+func (e *Engine) memberFor(t *task, p policy.Policy, old *entry) *entry {
 	stamp := e.stampOf(p)
-	if old.is(p, stamp) && old.acquire() {
+	if old.is(p, stamp) {
+		old.refs.Add(1)
 		return old
 	}
-	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
-	defer cancel()
+	if m := old.under(p, stamp); m != nil {
+		return m
+	}
 	m := newEntry(p, stamp)
-	if m.err = e.compileEntry(ctx, m, f); m.err == nil {
+	if m.err = e.compileEntry(t.ctx, m, t.wants); m.err == nil {
 		e.logLoaded(m)
 	}
 	return m
@@ -136,7 +137,6 @@ const (
 // and makes the group's decision of what they say. The error is an
 // *EvaluationError.
 func (g *group) ask(ctx context.Context, e *Engine, ent *entry, req *sdk.Request) (Decision, error) {
-	start := time.Now()
 	said := map[string]Decision{}
 	value := g.expression.Evaluate(func(name string) cel.Value {
 		d := e.judge(ctx, g.members[name], req)
@@ -158,7 +158,7 @@ func (g *group) ask(ctx context.Context, e *Engine, ent *entry, req *sdk.Request
 	case cel.False:
 		d.Response.Status = &review.Status{Message: ent.policy.Group.Message, Causes: causes(said)}
 	case cel.Unknown:
-		return Decision{}, &EvaluationError{ent.policy.ID, "members", time.Since(start), undecided(said)}
+		return Decision{}, &EvaluationError{Policy: ent.policy.ID, Stage: "members", Err: undecided(said)}
 	default:
 	}
 	return d, nil

@@ -253,7 +253,7 @@ func TestGroupsJudgeInABundle(t *testing.T) {
 		"refuses": refuses(), "lost": guestPolicy("", portable(t, sdktest.WaPC), script(`{"message":"not by me"}`)),
 	})
 	single := revision("single", 1)
-	group.Bundle, single.Bundle = "pods", "pods"
+	group.Bundles, single.Bundles = []string{"pods"}, []string{"pods"}
 	mustApply(t, e, group, single)
 	d, err := e.EvaluateBundle(t.Context(), "pods", plainPod(t))
 	if err != nil {

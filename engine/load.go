@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/warder-dev/warder/capability"
@@ -58,154 +56,74 @@ func (e *LoadError) message() string {
 	return fmt.Sprintf("bootstrap failure: %s: %v", e.Policy, e.Err)
 }
 
-// atOnce is how many policies are loaded at the same time. Most of the time they
-// wait for registries; compiling is bounded by Options.Workers besides.
-const atOnce = 8
+// compileTimeout bounds the compiling of one module: the largest in Kubewarden's
+// catalogue takes about 40 s on two cores.
+const compileTimeout = 5 * time.Minute
 
-// fetchTimeout bounds the fetching of one module. While a policy is fetched
-// nothing else can be changed by Apply: a registry that never answers shall not
-// hold it up for longer than somebody who waits for it would.
-const fetchTimeout = time.Minute
-
-// loadTimeout bounds the loading of one policy: compiling the largest module in
-// Kubewarden's catalogue takes about 40 s on two cores.
-const loadTimeout = 5 * time.Minute
-
-// Apply makes the engine's policies these and no others. What has not changed
-// is not touched; what has is loaded beside what serves, and takes its place in
-// one step. A policy that does not load becomes an entry that answers by its
-// failurePolicy, or, if an older revision serves, leaves that one in place; the
-// others are not touched either way. The error joins a *LoadError for each.
-func (e *Engine) Apply(ctx context.Context, policies []policy.Policy) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.change(ctx, policies, func(old map[policy.ID]*entry) map[policy.ID]*entry {
-		return map[policy.ID]*entry{}
-	})
-}
-
-// Load adds one policy or replaces the one of its ID, as Apply does. The error
-// is a *LoadError.
-func (e *Engine) Load(ctx context.Context, p policy.Policy) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.change(ctx, []policy.Policy{p}, maps.Clone[map[policy.ID]*entry])
-}
-
-// Unload removes one policy. Requests under way end with it; it is no error
-// when there is none.
-func (e *Engine) Unload(id policy.ID) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	_ = e.change(context.Background(), nil, func(old map[policy.ID]*entry) map[policy.ID]*entry {
-		rest := maps.Clone(old)
-		delete(rest, id)
-		return rest
-	}) // nothing is loaded, nothing can fail
-}
-
-// change loads policies, adds them to what base keeps of the old ones, and
-// publishes the result.
-func (e *Engine) change(ctx context.Context, policies []policy.Policy,
-	base func(old map[policy.ID]*entry) map[policy.ID]*entry,
-) error {
-	old := e.state.Load().byID
-	next := base(old)
-	f := e.newFetches()
-	loaded := make([]*entry, len(policies))
-	slots := make(chan struct{}, atOnce)
-	var wg sync.WaitGroup
-	for i, p := range policies {
-		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			loaded[i] = e.entryFor(ctx, p, old[p.ID], f)
-		})
+// entryFor returns the entry that serves the policy from now on: the old one when
+// nothing has changed, one with the old one's program when that has not, and a
+// new one otherwise.
+func (e *Engine) entryFor(t *task) (ent *entry, reused bool) {
+	if t.old.is(t.policy, t.stamp) {
+		return t.old, false
 	}
-	wg.Wait()
-	var errs []error
-	for i, p := range policies {
-		ent := loaded[i]
-		next[p.ID] = ent
-		switch {
-		case ent.err != nil:
-			errs = append(errs, ent.err)
-		case ent.stale != nil:
-			errs = append(errs, ent.stale)
-		case ent.degraded != nil:
-			errs = append(errs, ent.degraded)
-		}
+	if ent := t.old.under(t.policy, t.stamp); ent != nil {
+		return ent, true
 	}
-	e.state.Store(newState(next))
-	for id, ent := range old {
-		if next[id] != ent {
-			ent.release()
-			e.metrics.forget(ent, next[id])
-			if next[id] == nil {
-				e.opts.Log.Info("policy unloaded", "policy", id)
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func newState(byID map[policy.ID]*entry) *state {
-	s := &state{byID: byID, bundles: map[string][]*entry{}}
-	for _, id := range slices.Sorted(maps.Keys(byID)) {
-		if name := byID[id].policy.Bundle; name != "" {
-			s.bundles[name] = append(s.bundles[name], byID[id])
-		}
-	}
-	for _, all := range s.bundles {
-		slices.SortStableFunc(all, func(a, b *entry) int { return a.policy.Order - b.policy.Order })
-	}
-	return s
-}
-
-// entryFor returns the entry that serves the policy from now on: the old one
-// when nothing has changed, a new one otherwise.
-func (e *Engine) entryFor(ctx context.Context, p policy.Policy, old *entry, f *fetches) *entry {
-	stamp := e.stampOf(p)
-	if old.is(p, stamp) {
-		return old
-	}
-	ent := newEntry(p, stamp)
-	err := e.compile(ctx, ent, old, f)
-	kept := err != nil && old.outlasts(ent, err)
+	ent = newEntry(t.policy, t.stamp)
+	err := e.compile(ent, t)
+	kept := err != nil && t.old.outlasts(ent, err)
 	if ent.group != nil && !kept {
 		ent.degraded = err
 	} else {
 		ent.err = err
 	}
-	ent.again(old)
-	log := e.opts.Log.With("policy", p.ID, "module", p.Module)
+	ent.again(t.old)
+	if kept {
+		defer ent.release()
+		return t.old.staleBecause(ent), false
+	}
+	return ent, false
+}
+
+// report logs what came of a policy.
+func (e *Engine) report(t *task) {
+	ent := t.entry
+	log := e.opts.Log.With("policy", ent.policy.ID, "module", t.policy.Module)
 	switch {
-	case err == nil:
+	case ent.err != nil:
+		log.Error("policy not loaded", "failure_policy", ent.policy.FailurePolicy, "error", ent.err, "retry", ent.retry)
+	case ent.stale != nil:
+		log.Error("policy not replaced: its older revision serves", "error", ent.stale, "retry", ent.retry)
+	case t.reused:
+		log.Info("policy changed: its program is the same and goes on")
+	case ent.degraded != nil:
+		log.Error("policy group has members that did not load", "failure_policy", ent.policy.FailurePolicy,
+			"error", ent.degraded, "retry", ent.retry)
+	default:
 		e.logLoaded(ent)
 		if ent.away != nil {
 			log.Warn("module comes from the store: its host could not be asked", "error", ent.away, "retry", ent.retry)
 		}
-	case kept:
-		log.Error("policy not replaced: its older revision serves", "error", err, "retry", ent.retry)
-		defer ent.release()
-		return old.staleBecause(ent)
-	case ent.group != nil:
-		log.Error("policy group has members that did not load", "failure_policy", p.FailurePolicy, "error", err, "retry", ent.retry)
-	default:
-		log.Error("policy not loaded", "failure_policy", p.FailurePolicy, "error", err, "retry", ent.retry)
 	}
-	e.metrics.count(ent)
-	return ent
+}
+
+// problem is why the entry is not all that was wanted, nil if it is.
+func (ent *entry) problem() error {
+	for _, err := range []*LoadError{ent.err, ent.stale, ent.degraded} {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // compile makes what the entry answers with.
-func (e *Engine) compile(ctx context.Context, ent, old *entry, f *fetches) *LoadError {
+func (e *Engine) compile(ent *entry, t *task) *LoadError {
 	if ent.policy.Group != nil {
-		return e.compileGroup(ctx, ent, old, f)
+		return e.compileGroup(ent, t)
 	}
-	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
-	defer cancel()
-	return e.compileEntry(ctx, ent, f)
+	return e.compileEntry(t.ctx, ent, t.wants)
 }
 
 // newEntry returns an entry that is held once and has nothing to answer with.
@@ -218,6 +136,59 @@ func newEntry(p policy.Policy, stamp string) *entry {
 // is reports whether the entry is all that is wanted of that policy.
 func (ent *entry) is(p policy.Policy, stamp string) bool {
 	return ent != nil && !ent.unsettled() && ent.stamp == stamp && reflect.DeepEqual(ent.policy, p)
+}
+
+// under returns an entry with the same program for a policy that has changed, held
+// once; nil when the program would be another one. It holds the one whose program
+// it is.
+func (ent *entry) under(p policy.Policy, stamp string) *entry {
+	if ent == nil || ent.err != nil || ent.stale == nil && reflect.DeepEqual(ent.policy, p) {
+		return nil // there is no program, or it is to be loaded again
+	}
+	root := ent.root()
+	if root.stamp != stamp || ent.stale != nil && root.away != nil || !reflect.DeepEqual(bare(ent.policy), bare(p)) {
+		return nil
+	}
+	next := root.shared(p)
+	next.stamp, next.away, next.since = stamp, root.away, time.Now()
+	next.failures, next.retry = root.failures, root.retry
+	if ent.stale == nil {
+		next.failures, next.retry = ent.failures, ent.retry
+	}
+	return next
+}
+
+// bare is what a policy's program is made of: its policy without all that is
+// looked at when it is asked.
+func bare(p policy.Policy) policy.Policy {
+	p.Mode, p.Message, p.FailurePolicy, p.AllowedToMutate, p.Timeout = "", "", "", false, 0
+	p.Bundles, p.Order, p.Rules = nil, 0, nil
+	if p.Group != nil {
+		group := *p.Group
+		group.Message = ""
+		p.Group = &group
+	}
+	return p
+}
+
+// root is the entry whose program it is.
+func (ent *entry) root() *entry {
+	if ent.serves != nil {
+		return ent.serves
+	}
+	return ent
+}
+
+// shared returns an entry with the same program for another policy, held once. It
+// holds the one whose program it is, and lets go of it when it goes itself.
+func (ent *entry) shared(p policy.Policy) *entry {
+	next := &entry{
+		policy: p, digest: ent.digest, runtime: ent.runtime, program: ent.program, group: ent.group,
+		degraded: ent.degraded, ref: ent.ref, serves: ent, closed: ent.release,
+	}
+	ent.refs.Add(1) // whoever calls holds it
+	next.refs.Store(1)
+	return next
 }
 
 // outlasts reports whether the entry goes on to serve when a newer revision has
@@ -255,23 +226,11 @@ func (e *Engine) stampOf(p policy.Policy) string {
 }
 
 // staleBecause returns an entry with the same program that knows why it was not
-// replaced. It holds the old one, and lets go of it when it goes itself.
+// replaced.
 func (ent *entry) staleBecause(failed *entry) *entry {
-	if ent.serves != nil {
-		ent = ent.serves // another revision has failed before
-	}
-	held := ent.acquire()
-	kept := &entry{
-		policy: ent.policy, digest: ent.digest, runtime: ent.runtime, program: ent.program, group: ent.group,
-		degraded: ent.degraded, ref: ent.ref, stamp: failed.stamp, since: ent.since, serves: ent, counters: ent.counters,
-		stale: failed.err, newer: failed.policy, failures: failed.failures, retry: failed.retry,
-		closed: func() {
-			if held {
-				ent.release()
-			}
-		},
-	}
-	kept.refs.Store(1)
+	kept := ent.root().shared(ent.policy)
+	kept.since, kept.stamp = ent.since, failed.stamp
+	kept.stale, kept.newer, kept.failures, kept.retry = failed.err, failed.policy, failed.failures, failed.retry
 	return kept
 }
 

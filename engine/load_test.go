@@ -346,11 +346,12 @@ func TestPoliciesShareTheCodeOfTheirModules(t *testing.T) {
 func TestTheSameBytesAreCompiledOnce(t *testing.T) {
 	e := newEngine(t, Options{})
 	wasm := testModule{exports: []string{"_start"}, memory: true}.encode()
+	digest := "sha256:1"
 	var wg sync.WaitGroup
 	got := make([]*module, 16)
 	for i := range got {
 		wg.Go(func() {
-			mod, err := e.modules.get(t.Context(), wasm)
+			mod, err := e.modules.get(t.Context(), digest, wasm)
 			if err != nil {
 				t.Error(err)
 			}

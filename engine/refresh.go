@@ -2,9 +2,9 @@ package engine
 
 import (
 	"context"
-	"maps"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/warder-dev/warder/policy"
@@ -51,53 +51,76 @@ func (ent *entry) again(before *entry) {
 // Refresh loads again what has changed where it comes from (see Options.Stamp),
 // what did not load, and what came from the store because its host was away;
 // the last two once their time has come. It does not hold up Apply, Load and
-// Unload, which win when they change the same policy meanwhile. It reports
-// whether it has changed anything.
+// Unload, which win when they change the same policy meanwhile. Each policy takes
+// its place as soon as it is loaded. It may be called while another call is under
+// way, and then leaves alone what that one loads. It reports whether it has
+// changed anything.
 func (e *Engine) Refresh(ctx context.Context) (changed bool) {
-	type attempt struct{ old, now *entry }
-	var due []*attempt
-	now := time.Now()
-	for _, ent := range e.state.Load().byID {
-		again := ent.unsettled() && now.After(ent.retry) || ent.stamp != e.stampOf(ent.wanted())
-		if again && ent.acquire() {
-			due = append(due, &attempt{old: ent})
-		}
-	}
-	if len(due) == 0 {
-		return false
-	}
-	f := e.newFetches()
-	slots := make(chan struct{}, atOnce)
 	var wg sync.WaitGroup
-	for _, a := range due {
+	var some atomic.Bool
+	for _, t := range e.due(ctx) {
 		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			a.now = e.entryFor(ctx, a.old.wanted(), a.old, f)
+			e.load(t)
+			if e.refreshed(t) {
+				some.Store(true)
+			}
 		})
 	}
 	wg.Wait()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	next := maps.Clone(e.state.Load().byID)
-	for _, a := range due {
-		id := a.old.policy.ID
-		if a.now == a.old { // its stamp has changed back meanwhile
-			a.old.release()
+	return some.Load()
+}
+
+// due returns a task for each policy that is to be loaded again, and is not being
+// loaded already.
+func (e *Engine) due(ctx context.Context) (tasks []*task) {
+	now := time.Now()
+	for id, ent := range e.state.Load().byID {
+		p := ent.wanted()
+		again := ent.unsettled() && now.After(ent.retry) || ent.stamp != e.stampOf(p)
+		if !again {
 			continue
 		}
-		if next[id] == a.old && ctx.Err() == nil {
-			next[id] = a.now
-			changed = true
-			e.metrics.forget(a.old, a.now)
-			defer a.old.release() // of the state
-		} else {
-			defer a.now.release() // somebody else has changed the policy
+		e.mu.Lock()
+		if e.loading[id] != nil || e.refreshing[ent] || !ent.acquire() {
+			e.mu.Unlock()
+			continue
 		}
-		defer a.old.release() // of the attempt
+		e.refreshing[ent] = true
+		e.mu.Unlock()
+		t := &task{policy: p, old: ent}
+		t.ctx, t.cancel = context.WithCancel(ctx)
+		tasks = append(tasks, t)
 	}
+	for _, t := range tasks {
+		e.want(t)
+	}
+	return tasks
+}
+
+// refreshed publishes what came of a task of Refresh, unless somebody else has
+// changed the policy. It reports whether it has.
+func (e *Engine) refreshed(t *task) bool {
+	id, ent := t.old.policy.ID, t.entry
+	loose := []holder{t.old}
+	e.mu.Lock()
+	delete(e.refreshing, t.old)
+	changed := false
+	switch {
+	case ent == t.old: // its stamp has changed back meanwhile
+	case e.state.Load().byID[id] != t.old || t.ctx.Err() != nil:
+		loose = append(loose, ent)
+	default:
+		changed = true
+		ent.turn = t.old.turn
+		loose = append(loose, e.publish(map[policy.ID]*entry{id: ent})...)
+	}
+	t.cancel()
+	e.mu.Unlock()
 	if changed {
-		e.state.Store(newState(next))
+		e.report(t)
+	}
+	for _, one := range loose {
+		one.release()
 	}
 	return changed
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/bundle"
+	opabundle "github.com/open-policy-agent/opa/v1/bundle"
 	"github.com/open-policy-agent/opa/v1/compile"
 
 	"github.com/warder-dev/warder/policy"
@@ -25,9 +25,9 @@ func regoModule(t *testing.T, text, entrypoint, metadata string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := compile.New().WithTarget(compile.TargetWasm).WithEntrypoints(entrypoint).WithBundle(&bundle.Bundle{
+	c := compile.New().WithTarget(compile.TargetWasm).WithEntrypoints(entrypoint).WithBundle(&opabundle.Bundle{
 		Data:    map[string]any{},
-		Modules: []bundle.ModuleFile{{URL: "/policy.rego", Path: "/policy.rego", Raw: []byte(text), Parsed: parsed}},
+		Modules: []opabundle.ModuleFile{{URL: "/policy.rego", Path: "/policy.rego", Raw: []byte(text), Parsed: parsed}},
 	})
 	if err := c.Build(t.Context()); err != nil {
 		t.Fatal(err)

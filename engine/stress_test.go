@@ -83,7 +83,7 @@ func TestEverythingAtOnce(t *testing.T) {
 			}}
 		}
 		if rand.IntN(2) == 0 {
-			p.Bundle = "all"
+			p.Bundles = []string{"all"}
 		}
 		p.Order = rand.IntN(3) // so that the policy is another one
 		return p

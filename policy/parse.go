@@ -305,7 +305,9 @@ func (p *parser) common(pol *Policy, f field) bool {
 	case "failurePolicy":
 		pol.FailurePolicy = FailurePolicy(p.str(f.name, f.value))
 	case "bundle":
-		pol.Bundle = p.str(f.name, f.value)
+		if name := p.str(f.name, f.value); name != "" { // "" is none, as it always was
+			pol.Bundles = []string{name}
+		}
 	case "order":
 		pol.Order = int(p.integer(f.name, f.value))
 	case "rules":
@@ -461,10 +463,13 @@ func (p *parser) rule(path string, n *yaml.Node) (r Rule) {
 	}
 	for _, f := range p.object(path, n) {
 		inner := path + "." + f.name
-		if list, ok := lists[f.name]; ok {
+		switch list, ok := lists[f.name]; {
+		case ok:
 			*list = p.strings(inner, f.value)
-		} else {
-			p.fail(f.key, inner, unknownKey(f.name, slices.Sorted(maps.Keys(lists))))
+		case f.name == "scope":
+			r.Scope = Scope(p.str(inner, f.value))
+		default:
+			p.fail(f.key, inner, unknownKey(f.name, append(slices.Sorted(maps.Keys(lists)), "scope")))
 		}
 	}
 	return r

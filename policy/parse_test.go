@@ -37,7 +37,7 @@ extended:
   bundle: pods
   order: -1
   rules:
-  - {apiGroups: [""], apiVersions: [v1], resources: [pods, pods/ephemeralcontainers], operations: [CREATE, UPDATE]}
+  - {apiGroups: [""], apiVersions: [v1], resources: [pods, pods/ephemeralcontainers], operations: [CREATE, UPDATE], scope: Namespaced}
 `
 
 func TestParseFileReadsSinglesGroupsAndExtensions(t *testing.T) {
@@ -52,8 +52,8 @@ func TestParseFileReadsSinglesGroupsAndExtensions(t *testing.T) {
 			ContextAwareResources: []Resource{{"v1", "Namespace"}}, HostCapabilities: []string{"kubernetes/*"}, FailurePolicy: Fail,
 		},
 		{
-			ID: "extended", Module: "builtin://host-network", Mode: Protect, FailurePolicy: Ignore, Bundle: "pods", Order: -1,
-			Rules: []Rule{{[]string{""}, []string{"v1"}, []string{"pods", "pods/ephemeralcontainers"}, []string{"CREATE", "UPDATE"}}},
+			ID: "extended", Module: "builtin://host-network", Mode: Protect, FailurePolicy: Ignore, Bundles: []string{"pods"}, Order: -1,
+			Rules: []Rule{{[]string{""}, []string{"v1"}, []string{"pods", "pods/ephemeralcontainers"}, []string{"CREATE", "UPDATE"}, Namespaced}},
 		},
 		{
 			ID: "no-privileged", Module: "registry://ghcr.io/acme/policies/pod-privileged:v1.0.0",
@@ -142,7 +142,7 @@ func TestParseFileReportsEveryMistakeWhereItIs(t *testing.T) {
 			`1:40: a: contextAwareResources[0].apiVersion: is missing or empty`,
 			`1:41: a: contextAwareResources[0].apiversion: unknown key; did you mean apiVersion?`,
 			`1:69: a: contextAwareResources[1]: want an object, have "x"`}},
-		{"rules", "a:\n  module: m\n  order: 1.5\n  failurePolicy: fail\n  bundle: a/b\n  rules:\n  - apiGroups: [\"*\", x]\n    resources: pods\n    operations: [create, \"\"]\n    scope: x\n", []string{
+		{"rules", "a:\n  module: m\n  order: 1.5\n  failurePolicy: fail\n  bundle: a/b\n  rules:\n  - apiGroups: [\"*\", x]\n    resources: pods\n    operations: [create, \"\"]\n    scope: x\n    scop: x\n", []string{
 			`3:10: a: order: want an integer, have 1.5`,
 			`4:18: a: failurePolicy: want Fail or Ignore, have "fail"`,
 			`5:11: a: bundle: "a/b" contains a slash; it is the last segment of a URL`,
@@ -151,7 +151,11 @@ func TestParseFileReportsEveryMistakeWhereItIs(t *testing.T) {
 			`8:16: a: rules[0].resources: want a list, have "pods"`,
 			`9:17: a: rules[0].operations: has an empty element`,
 			`9:18: a: rules[0].operations[0]: want CREATE, UPDATE, DELETE, CONNECT or *, have "create"`,
-			`10:5: a: rules[0].scope: unknown key; known are apiGroups, apiVersions, operations, resources`}},
+			`10:12: a: rules[0].scope: want Cluster, Namespaced or *, have "x"`,
+			`11:5: a: rules[0].scop: unknown key; did you mean scope?`}},
+		{"bundles", "a: {module: m, bundle: ..}\nb: {module: m, bundle: [x]}\nc: {module: m, bundle: \"\"}", []string{
+			`1:24: a: bundle: ".." cannot be part of a URL`,
+			`2:24: b: bundle: want a string, have a list`}},
 		{"numbers", "a: {module: m, timeoutEvalSeconds: -1, order: 99999999999}\nb: {module: m, timeoutEvalSeconds: 86401}\nc: {module: m, timeoutEvalSeconds: \"2\"}", []string{
 			`1:36: a: timeoutEvalSeconds: -1 is outside 1 to 86400 seconds`,
 			`1:47: a: order: 99999999999 is out of range`,

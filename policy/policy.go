@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -40,9 +41,10 @@ type Policy struct {
 
 	// FailurePolicy says what no verdict means. An extension of warder.
 	FailurePolicy FailurePolicy
-	// Bundle joins the policy to the others of that name, which answer one
-	// request together at /review/{bundle}. An extension of warder.
-	Bundle string
+	// Bundles join the policy to the others of these names, which answer one
+	// request together at /review/{bundle}. It is in one, or in none; in two
+	// while it moves from one to the other. An extension of warder.
+	Bundles []string
 	// Order is the policy's place in its bundle, low first; equal ones are in
 	// the order of their IDs. An extension of warder.
 	Order int
@@ -109,7 +111,29 @@ type Rule struct {
 	APIVersions []string
 	Resources   []string
 	Operations  []string
+	// Scope narrows the rule to what is in a namespace or to what is not. A
+	// namespace itself is not in one. Empty is EveryScope.
+	Scope Scope
 }
+
+// Scope says whether a rule is about what is in a namespace.
+type Scope string
+
+// The scopes of a rule. Source: k8s.io/api/admissionregistration/v1.
+const (
+	EveryScope Scope = "*"
+	Cluster    Scope = "Cluster"
+	Namespaced Scope = "Namespaced"
+)
+
+// ValidatingBundle is how the names of bundles start that a validating webhook
+// asks. The API server takes no patch from one, so no policy of such a bundle
+// may mutate, whatever its AllowedToMutate says: a policy that becomes a mutating
+// one is in both kinds of bundle for a while.
+const ValidatingBundle = "validate-"
+
+// Mutates reports whether policies of the bundle may mutate.
+func Mutates(bundle string) bool { return !strings.HasPrefix(bundle, ValidatingBundle) }
 
 // Group is a policy whose verdict is an expression over its members'.
 type Group struct {

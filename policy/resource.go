@@ -34,7 +34,7 @@ func FromResource(r v1.Policy, server v1.PolicyServerSpec) (Policy, error) {
 		Namespace:     r.Object.GetNamespace(),
 		Mode:          cmp.Or(Mode(r.Serving.Mode), Protect),
 		FailurePolicy: FailurePolicy(orDefault(r.Matching.FailurePolicy, defaultFailurePolicy)),
-		Bundle:        BundleOf(r),
+		Bundles:       []string{BundleOf(r)},
 		Rules:         RulesOf(r),
 		Workloads:     WorkloadsOf(r, server),
 	}
@@ -94,6 +94,12 @@ func RulesOf(r v1.Policy) []Rule {
 		for _, op := range rule.Operations {
 			out.Operations = append(out.Operations, string(op))
 		}
+		switch {
+		case r.Kind.Namespaced():
+			out.Scope = Namespaced
+		case rule.Scope != nil:
+			out.Scope = Scope(*rule.Scope)
+		}
 		rules = append(rules, out)
 	}
 	return rules
@@ -125,8 +131,9 @@ type attributes struct {
 }
 
 // BundleOf names the bundle that a policy is in: policies of one server with the
-// same name share a webhook. It is "v-" or, of mutating ones, "m-", and sixteen
-// hexadecimal digits of what the API server knows of the webhook.
+// same name share a webhook. It is ValidatingBundle or, of mutating ones,
+// "mutate-", and sixteen hexadecimal digits of what the API server knows of the
+// webhook.
 func BundleOf(r v1.Policy) string {
 	a := attributes{
 		Namespace:       r.Object.GetNamespace(),
@@ -149,9 +156,9 @@ func BundleOf(r v1.Policy) string {
 		panic(fmt.Sprintf("policy: attributes of %s: %v", r.UniqueName(), err))
 	}
 	sum := sha256.Sum256(text)
-	prefix := "v-"
+	prefix := ValidatingBundle
 	if r.Mutating() {
-		prefix = "m-"
+		prefix = "mutate-"
 	}
 	return prefix + hex.EncodeToString(sum[:8])
 }

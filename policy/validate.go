@@ -44,6 +44,25 @@ func (p Policy) Validate() error {
 	return errors.Join(v.errs...)
 }
 
+// bundlePath is the key of a policy's i-th bundle. policies.yml has one.
+func bundlePath(i int) string {
+	if i == 0 {
+		return "bundle"
+	}
+	return "bundles[" + strconv.Itoa(i) + "]"
+}
+
+func (v *validator) bundle(path, name string) {
+	switch {
+	case strings.Contains(name, "/"):
+		v.fail(path, "%q contains a slash; it is the last segment of a URL", name)
+	case name == "." || name == "..":
+		v.fail(path, "%q cannot be part of a URL", name)
+	case name == "":
+		v.fail(path, "the name is empty")
+	}
+}
+
 type validator struct {
 	id   ID
 	path string // with a dot at its end, unless it is empty
@@ -70,8 +89,8 @@ func (v *validator) policy(p Policy) {
 	if p.FailurePolicy != "" && p.FailurePolicy != Fail && p.FailurePolicy != Ignore {
 		v.fail("failurePolicy", "want Fail or Ignore, have %q", p.FailurePolicy)
 	}
-	if strings.Contains(p.Bundle, "/") {
-		v.fail("bundle", "%q contains a slash; it is the last segment of a URL", p.Bundle)
+	for i, bundle := range p.Bundles {
+		v.bundle(bundlePath(i), bundle)
 	}
 	for i, rule := range p.Rules {
 		v.rule("rules["+strconv.Itoa(i)+"].", rule)
@@ -196,6 +215,11 @@ func (v *validator) rule(path string, r Rule) {
 		}
 	}
 	v.resources(path+"resources", r.Resources)
+	switch r.Scope {
+	case "", EveryScope, Cluster, Namespaced:
+	default:
+		v.fail(path+"scope", "want Cluster, Namespaced or *, have %q", r.Scope)
+	}
 }
 
 // resources refuses elements that another one includes already, as the API
@@ -230,22 +254,21 @@ func includes(wide, resource string, hasSub bool) bool {
 }
 
 // Matches reports whether the policy judges the request: it has no rules, or
-// one of them has the request's operation, group, version and resource, or it
-// Expands the request. A raw request has none of these and matches always.
-func (p Policy) Matches(req *sdk.Request) bool { return p.matchesAsIs(req) || p.expands(req) != nil }
-
-func (p Policy) matchesAsIs(req *sdk.Request) bool {
+// one of them has the request's operation, group, version, resource and scope. A
+// raw request has none of these and matches always.
+func (p Policy) Matches(req *sdk.Request) bool {
 	if len(p.Rules) == 0 || req.Raw != nil {
 		return true
 	}
-	return slices.ContainsFunc(p.Rules, func(r Rule) bool { return r.matches(req) })
+	// What makes the pods that a rule names is matched too, see Expands.
+	return slices.ContainsFunc(p.Rules, func(r Rule) bool { return r.matches(req) }) || p.expands(req) != nil
 }
 
 func (r Rule) matches(req *sdk.Request) bool {
 	has := func(list []string, want string) bool {
 		return slices.Contains(list, "*") || slices.Contains(list, want)
 	}
-	return has(r.Operations, string(req.Operation)) &&
+	return r.Scope.holds(req) && has(r.Operations, string(req.Operation)) &&
 		has(r.APIGroups, req.Resource.Group) &&
 		has(r.APIVersions, req.Resource.Version) &&
 		slices.ContainsFunc(r.Resources, func(pattern string) bool {
@@ -254,4 +277,23 @@ func (r Rule) matches(req *sdk.Request) bool {
 			resource, sub, _ := strings.Cut(pattern, "/")
 			return (resource == "*" || resource == req.Resource.Resource) && (sub == "*" || sub == req.SubResource)
 		})
+}
+
+// InNamespace reports whether a request is about something in a namespace. One
+// for a namespace has that namespace's name as its own, and is about the cluster
+// nevertheless, as in the API server: k8s.io/apiserver
+// plugin/webhook/predicates/rules.
+func InNamespace(req *sdk.Request) bool {
+	return req.Namespace != "" && req.Resource != (sdk.GroupVersionResource{Version: "v1", Resource: "namespaces"})
+}
+
+// holds reports whether the request is about something of that scope.
+func (s Scope) holds(req *sdk.Request) bool {
+	switch s {
+	case Namespaced:
+		return InNamespace(req)
+	case Cluster:
+		return !InNamespace(req)
+	}
+	return true
 }

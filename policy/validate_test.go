@@ -76,8 +76,16 @@ func TestMatches(t *testing.T) {
 		return &sdk.Request{Operation: op, Resource: sdk.GroupVersionResource{Group: group, Version: "v1", Resource: resource}, SubResource: sub}
 	}
 	rule := func(group, resource, op string) Policy {
-		return Policy{Rules: []Rule{{[]string{"none"}, []string{"v9"}, []string{"x"}, []string{"DELETE"}},
-			{[]string{group}, []string{"v1"}, []string{resource}, []string{op}}}}
+		return Policy{Rules: []Rule{{[]string{"none"}, []string{"v9"}, []string{"x"}, []string{"DELETE"}, ""},
+			{[]string{group}, []string{"v1"}, []string{resource}, []string{op}, ""}}}
+	}
+	scoped := func(s Scope) Policy {
+		return Policy{Rules: []Rule{{[]string{"*"}, []string{"*"}, []string{"*"}, []string{"*"}, s}}}
+	}
+	in := func(namespace string, req *sdk.Request) *sdk.Request {
+		there := *req
+		there.Namespace = namespace
+		return &there
 	}
 	pods, status := request("CREATE", "", "pods", ""), request("CREATE", "", "pods", "status")
 	deploy := request("UPDATE", "apps", "deployments", "")
@@ -100,6 +108,13 @@ func TestMatches(t *testing.T) {
 		{"any resource has no subresources", rule("*", "*", "*"), status, false},
 		{"subresource of any", rule("*", "*/status", "*"), status, true},
 		{"everything", rule("*", "*/*", "*"), status, true},
+		{"in a namespace", scoped(Namespaced), in("default", pods), true},
+		{"of the cluster", scoped(Namespaced), pods, false},
+		{"a namespace is not in one", scoped(Namespaced), in("default", request("UPDATE", "", "namespaces", "")), false},
+		{"a namespace is of the cluster", scoped(Cluster), in("default", request("UPDATE", "", "namespaces", "")), true},
+		{"another group's namespaces are in one", scoped(Cluster), in("default", request("UPDATE", "x.io", "namespaces", "")), false},
+		{"not of the cluster", scoped(Cluster), in("default", pods), false},
+		{"any scope", scoped(EveryScope), in("default", pods), true},
 		{"raw", rule("", "pods", "CREATE"), &sdk.Request{Raw: json.RawMessage("1")}, true},
 	}
 	for _, tt := range tests {
@@ -127,7 +142,7 @@ func TestResourcesOfARuleDoNotRepeatEachOther(t *testing.T) {
 		{"/status", `resources[0]: want a resource or resource/subresource, have "/status"`},
 	}
 	for _, tt := range tests {
-		p := Policy{ID: "p", Module: "m", Rules: []Rule{{[]string{"*"}, []string{"*"}, strings.Fields(tt.list), []string{"*"}}}}
+		p := Policy{ID: "p", Module: "m", Rules: []Rule{{[]string{"*"}, []string{"*"}, strings.Fields(tt.list), []string{"*"}, ""}}}
 		want := ""
 		if tt.want != "" {
 			want = `policy "p": rules[0].` + tt.want
@@ -165,5 +180,22 @@ func TestValidateReportsAllProblems(t *testing.T) {
 		"policy \"g\": policies.a.module: is missing: say where the module is"
 	if err := group.Validate(); err == nil || err.Error() != wantGroup {
 		t.Errorf("group: %v, want %s", err, wantGroup)
+	}
+}
+
+func TestEveryBundleOfAPolicyIsChecked(t *testing.T) {
+	p := Policy{ID: "p", Module: "m", Bundles: []string{"a", "", "b/c"}}
+	const want = `policy "p": bundles[1]: the name is empty
+policy "p": bundles[2]: "b/c" contains a slash; it is the last segment of a URL`
+	if err := p.Validate(); err == nil || err.Error() != want {
+		t.Errorf("Validate = %v, want %s", err, want)
+	}
+}
+
+func TestTheNameOfABundleTellsWhetherItMutates(t *testing.T) {
+	for name, want := range map[string]bool{"pods": true, "mutate-1": true, "validate-1": false, "not-validate-1": true} {
+		if Mutates(name) != want {
+			t.Errorf("Mutates(%s) = %t, want %t", name, !want, want)
+		}
 	}
 }

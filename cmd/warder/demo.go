@@ -159,7 +159,9 @@ func (d *demo) load(ctx context.Context) (*engine.Engine, map[string]bool, error
 	_, _ = fmt.Fprintf(d.out, "%s\n\n", time.Since(start).Round(time.Millisecond))
 	bundles := map[string]bool{}
 	for _, p := range policies {
-		bundles[p.Bundle] = true
+		for _, name := range p.Bundles {
+			bundles[name] = true
+		}
 	}
 	return eng, bundles, nil
 }

@@ -72,7 +72,8 @@ Run the policy server:              warder serve --policies policies.yml`,
 	root.SetVersionTemplate("warder {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	addGroup(root, "server", "Server:", newServe(), newController(), newDemo())
+	addGroup(root, "server", "Server:", newServe(), newDemo())
+	addGroup(root, "cluster", "Cluster:", newController(), newInstall(), newUninstall())
 	addGroup(root, "policies", "Policies as artifacts:", newPull(), newPush(), newDigest(), newPolicies(), newRm(), newSave(), newLoad(),
 		newRegistry(), newAnnotate(), newInspect())
 	addGroup(root, "signatures", "Signatures:", newVerify(), newSign(), newKeygen())

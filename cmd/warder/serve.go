@@ -23,6 +23,7 @@ import (
 	"github.com/warder-dev/warder/capability"
 	"github.com/warder-dev/warder/engine"
 	"github.com/warder-dev/warder/policy"
+	"github.com/warder-dev/warder/replica"
 	"github.com/warder-dev/warder/runtime"
 )
 
@@ -31,13 +32,16 @@ func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the policy server",
-		Long: `serve answers AdmissionReviews with the policies of a policies.yml, over HTTPS.
+		Long: `serve answers AdmissionReviews with the policies of a policies.yml, over HTTPS,
+or, with --policy-server, with the policies in a cluster that name that PolicyServer.
 
 It takes the flags and environment variables of Kubewarden's policy-server; a
 flag wins over its variable. policies.yml, sources.yml, verification.yml, the trust
 root and the certificates are watched: what changes is loaded while requests are
-answered, and nothing else is touched.`,
+answered, and nothing else is touched. So are the policies in the cluster; what a
+server holds of them it reports in a PolicyServerReplica.`,
 		Example: `  warder serve --policies policies.yml --cert-file tls.crt --key-file tls.key
+  warder serve --policy-server default --report-namespace warder
   warder serve --sources-path sources.yml --verification-path verification.yml`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -61,8 +65,10 @@ func (c *serveConfig) serve(ctx context.Context, stderr io.Writer) error {
 	}
 	log := c.logger(stderr)
 	l := &loader{config: c, log: log}
-	if err := l.read(); err != nil {
-		return err
+	if c.policyServer == "" {
+		if err := l.read(); err != nil {
+			return err
+		}
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -101,10 +107,21 @@ func (c *serveConfig) serve(ctx context.Context, stderr io.Writer) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	l.engine, l.ready, l.stop = eng, handler.SetReady, cancel
+	keep := l.keepLoaded
+	if c.policyServer != "" {
+		if l.replica, err = c.replica(eng, log, registry); err != nil {
+			return errors.Join(err, eng.Close())
+		}
+		keep = l.keepReplica
+	}
+	// While the last requests are answered, policies still change.
+	serving, served := context.WithCancel(context.WithoutCancel(ctx))
+	defer served()
 	var loading sync.WaitGroup
-	loading.Go(func() { l.keepLoaded(ctx) })
+	loading.Go(func() { keep(serving) })
 	err = admission.Serve(ctx, c.server(handler, log))
 	cancel(nil)
+	served()
 	loading.Wait()
 	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
 		err = cause
@@ -114,12 +131,13 @@ func (c *serveConfig) serve(ctx context.Context, stderr io.Writer) error {
 
 // loader keeps an engine's policies those of policies.yml.
 type loader struct {
-	config *serveConfig
-	origin *origin
-	engine *engine.Engine
-	log    *slog.Logger
-	ready  func()
-	stop   context.CancelCauseFunc
+	config  *serveConfig
+	origin  *origin
+	engine  *engine.Engine
+	replica *replica.Replica // nil when the policies are those of policies.yml
+	log     *slog.Logger
+	ready   func()
+	stop    context.CancelCauseFunc
 
 	text     []byte // of policies.yml, as it was loaded last
 	seen     []byte // what it was at the last look
@@ -158,8 +176,11 @@ func (l *loader) keepLoaded(ctx context.Context) {
 }
 
 // refresh lets the engine load again what has changed where it comes from, and
-// what did not load, until ctx is done.
+// what did not load, until ctx is done. It does not wait for one policy before it
+// looks at the others.
 func (l *loader) refresh(ctx context.Context) {
+	var refreshing sync.WaitGroup
+	defer refreshing.Wait()
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
 	for {
@@ -167,9 +188,14 @@ func (l *loader) refresh(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			if l.engine.Refresh(ctx) {
-				l.report()
-			}
+			refreshing.Go(func() {
+				if l.engine.Refresh(ctx) {
+					l.report()
+					if l.replica != nil {
+						l.replica.Changed()
+					}
+				}
+			})
 		}
 	}
 }

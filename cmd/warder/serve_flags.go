@@ -23,6 +23,9 @@ type serveConfig struct {
 	certFile, keyFile   string
 	clientCAs           []string
 	policies            string
+	policyServer        string
+	reportNamespace     string
+	replicaName         string
 	downloadDir         string
 	sigstoreCache       string
 	trustConfig         string
@@ -84,6 +87,16 @@ func environment() map[string]string {
 	}
 }
 
+// ownEnvironment is the variable of each flag that is warder's own; those of pods
+// are what a Deployment sets from the pod itself.
+func ownEnvironment() map[string]string {
+	return map[string]string{
+		"policy-server":    "WARDER_POLICY_SERVER",
+		"report-namespace": "POD_NAMESPACE",
+		"replica-name":     "POD_NAME",
+	}
+}
+
 // unsupported are the flags of Kubewarden that this version refuses, with what
 // to do instead. A flag is better refused than taken and not honoured.
 func unsupported() map[string]string {
@@ -96,6 +109,9 @@ func unsupported() map[string]string {
 	}
 }
 
+// defaultPolicies is where policies are that nobody says where.
+const defaultPolicies = "policies.yml"
+
 func (c *serveConfig) addFlags(f *pflag.FlagSet) {
 	f.SortFlags = false
 	f.StringVar(&c.addr, "addr", "0.0.0.0", "address to listen on; IPv6 in brackets")
@@ -105,7 +121,10 @@ func (c *serveConfig) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.certFile, "cert-file", "", "certificate in PEM, its chain after it (default: a self-signed one is made)")
 	f.StringVar(&c.keyFile, "key-file", "", "key of the certificate in PEM")
 	f.StringSliceVar(&c.clientCAs, "client-ca-file", nil, "CAs in PEM that clients need a certificate of (mTLS); repeated or separated by commas")
-	f.StringVar(&c.policies, "policies", "policies.yml", "the policies")
+	f.StringVar(&c.policies, "policies", defaultPolicies, "the policies")
+	f.StringVar(&c.policyServer, "policy-server", "", "be a replica of this PolicyServer: its policies come from the cluster, not from --policies ($WARDER_POLICY_SERVER)")
+	f.StringVar(&c.reportNamespace, "report-namespace", "", "namespace where a replica reports: that of the installation ($POD_NAMESPACE)")
+	f.StringVar(&c.replicaName, "replica-name", "", "name of the replica's report ($POD_NAME; default: the host's name and something random)")
 	f.StringVar(&c.downloadDir, "policies-download-dir", "", "writable folder of the store; compiled modules are kept below it too (default: the store of kwctl, in your cache folder)")
 	f.StringVar(&c.sigstoreCache, "sigstore-cache-dir", "", "folder where the public Sigstore's trust root is kept (default: in the store)")
 	f.StringVar(&c.trustConfig, "sigstore-trust-config", "", "file of the Sigstore trust root; nothing is fetched then (default: that of the public Sigstore, when it is needed)")
@@ -143,6 +162,7 @@ func (c *serveConfig) addFlags(f *pflag.FlagSet) {
 // refuses those that are not supported.
 func (c *serveConfig) fromEnvironment(f *pflag.FlagSet, lookup func(string) (string, bool)) error {
 	refused, variables := unsupported(), environment()
+	maps.Copy(variables, ownEnvironment())
 	for _, name := range slices.Sorted(maps.Keys(variables)) { // sorted: the first that is wrong is always the same
 		flag, variable := f.Lookup(name), variables[name]
 		value, ok := lookup(variable)
@@ -218,10 +238,28 @@ func (c *serveConfig) validate() error {
 	if c.workers < 0 || c.maxInFlight < 0 || c.maxBody < 0 || c.drain < 0 {
 		bad("--workers, --max-in-flight, --max-body-bytes and --drain cannot be negative")
 	}
+	if c.policyServer != "" {
+		wrong = append(wrong, c.validateReplica()...)
+	}
 	if len(wrong) > 0 {
 		return usagef("%s", strings.Join(wrong, "; "))
 	}
 	return nil
+}
+
+// validateReplica reports what cannot work together with --policy-server.
+func (c *serveConfig) validateReplica() (wrong []string) {
+	if c.policies != defaultPolicies {
+		wrong = append(wrong, fmt.Sprintf("--policy-server %s: the policies come from the cluster; leave out --policies (KUBEWARDEN_POLICIES)", c.policyServer))
+	}
+	if !c.continueOnErrors {
+		wrong = append(wrong, fmt.Sprintf("--policy-server %s: policies come and go, and one that does not load is reported; "+
+			"leave out --continue-on-errors=false (KUBEWARDEN_CONTINUE_ON_ERRORS)", c.policyServer))
+	}
+	if c.reportNamespace == "" {
+		wrong = append(wrong, fmt.Sprintf("--policy-server %s: want --report-namespace (POD_NAMESPACE) too, the namespace of the installation", c.policyServer))
+	}
+	return wrong
 }
 
 func (c *serveConfig) host() string { return strings.Trim(c.addr, "[]") }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/warder-dev/warder/artifact"
@@ -198,13 +199,14 @@ func (o *origin) stampOf(uri string) string {
 // services are what the server's policies ask.
 func (o *origin) services(metrics *capability.Metrics) (capability.Services, error) {
 	s := capability.Services{Images: o, Signatures: o, Cache: capability.NewCache(), Metrics: metrics}
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
-		clientcmd.NewDefaultClientConfigLoadingRules(), &clientcmd.ConfigOverrides{}).ClientConfig()
+	config, err := clusterConfig()
 	switch {
 	case err == nil:
-	case clientcmd.IsEmptyConfig(err) || o.config.ignoreKube:
+	case o.config.policyServer == "" && (clientcmd.IsEmptyConfig(err) || o.config.ignoreKube):
 		o.log.Info("there is no cluster to ask: policies that read one get an error", "reason", err)
 		return s, nil
+	case o.config.policyServer != "":
+		return s, fmt.Errorf("cluster: %w; --policy-server watches policies there: run in a pod, or set KUBECONFIG", err)
 	default:
 		return s, fmt.Errorf("cluster: %w; with --ignore-kubernetes-connection-failure the server starts without", err)
 	}
@@ -213,6 +215,13 @@ func (o *origin) services(metrics *capability.Metrics) (capability.Services, err
 	}
 	o.log.Info("policies ask this cluster", "server", config.Host)
 	return s, nil
+}
+
+// clusterConfig says how the cluster is reached: that of $KUBECONFIG or
+// ~/.kube/config, otherwise the one that the pod is in.
+func clusterConfig() (*rest.Config, error) {
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
+		clientcmd.NewDefaultClientConfigLoadingRules(), &clientcmd.ConfigOverrides{}).ClientConfig()
 }
 
 // Digest implements capability.Images, as Manifest and Config do.

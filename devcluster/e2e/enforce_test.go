@@ -1,0 +1,97 @@
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/warder-dev/warder/devcluster/stage"
+)
+
+// capOf is a ClusterAdmissionPolicy about pods that are created, without the
+// settings if there are none.
+func capOf(name, module, settings string) string {
+	if settings == "" {
+		settings = "{}"
+	}
+	return fmt.Sprintf(`
+apiVersion: policies.kubewarden.io/v1
+kind: ClusterAdmissionPolicy
+metadata: {name: %s}
+spec:
+  module: %s
+  settings: %s
+  mutating: false
+  rules:
+  - {apiGroups: [""], apiVersions: [v1], resources: [pods], operations: [CREATE]}
+`, name, module, settings)
+}
+
+// labelled wants a label of pods.
+func labelled(name, label string) string {
+	return capOf(name, "builtin://safe-labels", fmt.Sprintf(`{"mandatory_labels": [%q]}`, label))
+}
+
+func TestPoliciesAreEnforcedAndNoMore(t *testing.T) {
+	s := stage.New(t)
+	if err := s.CreatePod("default", stage.Pod("p", stage.Privileged)); err != nil {
+		t.Fatalf("nothing is installed that could refuse: %v", err)
+	}
+	p := s.Apply(capOf("no-privileged", "builtin://pod-privileged", ""))
+	s.Ready(p)
+	err := s.CreatePod("default", stage.Pod("p", stage.Privileged))
+	if err == nil || !strings.Contains(err.Error(), "kw.cap.no-privileged: Privileged container is not allowed") {
+		t.Fatalf("error = %v, want the policy's reason", err)
+	}
+	if err := s.CreatePod("default", stage.Pod("p")); err != nil {
+		t.Errorf("a pod that nothing is wrong with is refused: %v", err)
+	}
+	if err := s.CreatePod(stage.Namespace, stage.Pod("p", stage.Privileged)); err != nil {
+		t.Errorf("a pod in the namespace of warder is judged: %v", err)
+	}
+	s.Delete(p)
+	if err := s.CreatePod("default", stage.Pod("p", stage.Privileged)); err != nil {
+		t.Errorf("the policy is gone, and the pod is refused: %v", err)
+	}
+
+	t.Run("four reasons in one answer", func(t *testing.T) {
+		for _, label := range []string{"team", "owner", "cost", "stage"} {
+			s.Ready(s.Apply(labelled("needs-"+label, label)))
+		}
+		err := s.CreatePod("default", stage.Pod("p"))
+		if err == nil {
+			t.Fatal("the pod is not refused")
+		}
+		for _, label := range []string{"team", "owner", "cost", "stage"} {
+			if !strings.Contains(err.Error(), "kw.cap.needs-"+label+": ") {
+				t.Errorf("no reason of needs-%s in: %v", label, err)
+			}
+		}
+		t.Log(err)
+	})
+
+	t.Run("from apply to enforced", func(t *testing.T) {
+		var took []time.Duration
+		for i := range 50 {
+			name := fmt.Sprintf("quick-%d", i)
+			start := time.Now()
+			s.Apply(labelled(name, name))
+			s.Eventually(func() string {
+				if err := s.CreatePod("default", stage.Pod("p")); err == nil || !strings.Contains(err.Error(), "kw.cap."+name+":") {
+					return fmt.Sprintf("%s does not judge yet: %v", name, err)
+				}
+				return ""
+			})
+			took = append(took, time.Since(start))
+		}
+		slices.Sort(took)
+		t.Logf("apply to enforced, 50 policies: median %s, 90%% %s, longest %s", took[25], took[45], took[49])
+	})
+	for _, pod := range s.Pods("") {
+		if n := pod.Status.ContainerStatuses[0].RestartCount; n != 0 {
+			t.Errorf("%s has restarted %d times", pod.Name, n)
+		}
+	}
+}

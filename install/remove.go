@@ -1,0 +1,339 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	v1 "github.com/warder-dev/warder/api/v1"
+	"github.com/warder-dev/warder/api/v1alpha1"
+	"github.com/warder-dev/warder/manifest"
+)
+
+// RemoveOptions say how much of an installation goes.
+type RemoveOptions struct {
+	// Namespace is where it is. Default manifest.DefaultNamespace.
+	Namespace string
+	// KeepResources leaves the CustomResourceDefinitions, and with them every
+	// policy, where they are. Nothing is enforced any more all the same.
+	KeepResources bool
+}
+
+// Remove uninstalls. It needs nothing of warder to run: webhooks go first, after
+// the controller that would make them again, and finalizers that nobody would
+// remove are removed. What is gone already is no error. When it returns nil no
+// webhook and no finalizer of warder's is left.
+func (c *Client) Remove(ctx context.Context, o RemoveOptions) error {
+	if o.Namespace == "" {
+		o.Namespace = manifest.DefaultNamespace
+	}
+	steps := []func(context.Context, RemoveOptions) error{
+		c.removeController, c.removeWebhooks, c.removeServers, c.removeResources, c.removeRest, c.removeNamespace, c.nothingLeft,
+	}
+	for _, step := range steps {
+		if err := step(ctx, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Resources counts the custom resources that Remove would remove, by kind.
+func (c *Client) Resources(ctx context.Context) (map[string]int, error) {
+	count := map[string]int{}
+	for _, gvk := range customKinds() {
+		all, err := c.list(ctx, gvk, metav1.ListOptions{})
+		if err != nil {
+			return nil, err
+		}
+		if len(all) > 0 {
+			count[gvk.Kind] = len(all)
+		}
+	}
+	return count, nil
+}
+
+// customKinds are the kinds of the resources that people write.
+func customKinds() []schema.GroupVersionKind {
+	var all []schema.GroupVersionKind
+	for _, k := range v1.Kinds() {
+		all = append(all, v1.GroupVersion().WithKind(string(k)))
+	}
+	return append(all, v1.GroupVersion().WithKind("PolicyServer"))
+}
+
+// list returns all objects of a kind, none if there is no such kind.
+func (c *Client) list(ctx context.Context, gvk schema.GroupVersionKind, opts metav1.ListOptions) ([]unstructured.Unstructured, error) {
+	r, err := c.resource(gvk, "")
+	if meta.IsNoMatchError(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", gvk.Kind, err)
+	}
+	found, err := r.List(ctx, opts)
+	switch {
+	case apierrors.IsNotFound(err): // the definition is going
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", gvk.Kind, err)
+	}
+	for i := range found.Items {
+		found.Items[i].SetGroupVersionKind(gvk)
+	}
+	return found.Items, nil
+}
+
+// remove deletes an object and what it owns, if it is there.
+func (c *Client) remove(ctx context.Context, o *unstructured.Unstructured) error {
+	r, err := c.resource(o.GroupVersionKind(), o.GetNamespace())
+	if meta.IsNoMatchError(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", nameOf(o), err)
+	}
+	background := metav1.DeletePropagationBackground
+	err = r.Delete(ctx, o.GetName(), metav1.DeleteOptions{PropagationPolicy: &background})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("%s: %w", nameOf(o), err)
+	}
+	c.Say(nameOf(o), Removed)
+	return nil
+}
+
+func named(gvk schema.GroupVersionKind, namespace, name string) *unstructured.Unstructured {
+	o := &unstructured.Unstructured{}
+	o.SetGroupVersionKind(gvk)
+	o.SetNamespace(namespace)
+	o.SetName(name)
+	return o
+}
+
+// removeController removes the controller and waits until none of its pods is
+// left: one that still runs would register webhooks again.
+func (c *Client) removeController(ctx context.Context, o RemoveOptions) error {
+	if err := c.remove(ctx, named(deployments(), o.Namespace, manifest.Controller)); err != nil {
+		return err
+	}
+	return c.until(ctx, "controller", func() (string, error) {
+		pods, err := c.list(ctx, schema.GroupVersionKind{Version: "v1", Kind: "Pod"}, metav1.ListOptions{
+			LabelSelector: manifest.LabelPartOf + "=" + manifest.PartOf + "," + manifest.LabelComponent + "=controller",
+		})
+		if err != nil {
+			return "", err
+		}
+		pods = slices.DeleteFunc(pods, func(p unstructured.Unstructured) bool { return p.GetNamespace() != o.Namespace })
+		if len(pods) > 0 {
+			return fmt.Sprintf("pod %s is not gone yet", pods[0].GetName()), nil
+		}
+		return "", nil
+	})
+}
+
+// webhookKinds are the kinds of webhook configurations.
+func webhookKinds() []schema.GroupVersionKind {
+	group := schema.GroupVersion{Group: "admissionregistration.k8s.io", Version: "v1"}
+	return []schema.GroupVersionKind{group.WithKind("ValidatingWebhookConfiguration"), group.WithKind("MutatingWebhookConfiguration")}
+}
+
+// webhooks are all webhook configurations of warder's, or of Kubewarden's.
+func (c *Client) webhooks(ctx context.Context) ([]unstructured.Unstructured, error) {
+	var ours []unstructured.Unstructured
+	for _, gvk := range webhookKinds() {
+		for _, selector := range []string{manifest.LabelPartOf + "=" + manifest.PartOf, "kubewarden=true"} {
+			found, err := c.list(ctx, gvk, metav1.ListOptions{LabelSelector: selector})
+			if err != nil {
+				return nil, err
+			}
+			ours = append(ours, found...)
+		}
+	}
+	return ours, nil
+}
+
+func (c *Client) removeWebhooks(ctx context.Context, _ RemoveOptions) error {
+	found, err := c.webhooks(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range found {
+		if err := c.remove(ctx, &found[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeServers removes what policy servers consist of: nobody reconciles them
+// any more.
+func (c *Client) removeServers(ctx context.Context, o RemoveOptions) error {
+	core, rbac := schema.GroupVersion{Version: "v1"}, schema.GroupVersion{Group: "rbac.authorization.k8s.io", Version: "v1"}
+	kinds := []schema.GroupVersionKind{
+		deployments(), core.WithKind("Service"), core.WithKind("ConfigMap"), core.WithKind("Secret"), core.WithKind("ServiceAccount"),
+		{Group: "policy", Version: "v1", Kind: "PodDisruptionBudget"}, rbac.WithKind("RoleBinding"), rbac.WithKind("ClusterRoleBinding"),
+		v1alpha1.GroupVersion().WithKind("PolicyServerReplica"),
+	}
+	for _, gvk := range kinds {
+		selector := manifest.LabelComponent + "=policy-server," + manifest.LabelPartOf + "=" + manifest.PartOf
+		if gvk.Group == v1alpha1.GroupVersion().Group {
+			selector = ""
+		}
+		found, err := c.list(ctx, gvk, metav1.ListOptions{LabelSelector: selector})
+		if err != nil {
+			return err
+		}
+		for i := range found {
+			if ns := found[i].GetNamespace(); ns != "" && ns != o.Namespace {
+				continue
+			}
+			if err := c.remove(ctx, &found[i]); err != nil {
+				return err
+			}
+		}
+	}
+	lease := schema.GroupVersionKind{Group: "coordination.k8s.io", Version: "v1", Kind: "Lease"}
+	for _, object := range []*unstructured.Unstructured{
+		named(core.WithKind("Secret"), o.Namespace, manifest.SecretCA), named(core.WithKind("Secret"), o.Namespace, manifest.SecretWebhook),
+		named(lease, o.Namespace, manifest.LeaderLease),
+	} {
+		if err := c.remove(ctx, object); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeResources takes warder's finalizers from every custom resource, and
+// removes the resources and their definitions unless they are to stay.
+func (c *Client) removeResources(ctx context.Context, o RemoveOptions) error {
+	for _, gvk := range customKinds() {
+		found, err := c.list(ctx, gvk, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for i := range found {
+			if err := c.release(ctx, &found[i]); err != nil {
+				return err
+			}
+		}
+	}
+	if o.KeepResources {
+		return nil
+	}
+	crds, err := manifest.CRDs()
+	if err != nil {
+		return err
+	}
+	for _, crd := range crds {
+		o := named(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}, "", crd.Name)
+		if err := c.remove(ctx, o); err != nil {
+			return err
+		}
+		err := c.until(ctx, nameOf(o), func() (string, error) {
+			left, err := c.list(ctx, o.GroupVersionKind(), metav1.ListOptions{FieldSelector: "metadata.name=" + crd.Name})
+			if err == nil && len(left) > 0 {
+				return "is not gone yet", nil
+			}
+			return "", err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// release takes warder's finalizers from an object and leaves those of others.
+func (c *Client) release(ctx context.Context, o *unstructured.Unstructured) error {
+	have := o.GetFinalizers()
+	rest := slices.DeleteFunc(slices.Clone(have), func(f string) bool { return f == v1.Finalizer || f == v1.LegacyFinalizer })
+	if len(rest) == len(have) {
+		return nil
+	}
+	r, err := c.resource(o.GroupVersionKind(), o.GetNamespace())
+	if err != nil {
+		return err
+	}
+	quoted := make([]string, len(rest))
+	for i, f := range rest {
+		quoted[i] = fmt.Sprintf("%q", f)
+	}
+	// The resource version makes it fail if somebody else changes the finalizers.
+	patch := fmt.Sprintf(`{"metadata":{"resourceVersion":%q,"finalizers":[%s]}}`, o.GetResourceVersion(), strings.Join(quoted, ","))
+	_, err = r.Patch(ctx, o.GetName(), types.MergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: FieldManager})
+	if apierrors.IsConflict(err) {
+		now, err := r.Get(ctx, o.GetName(), metav1.GetOptions{})
+		if err != nil {
+			return fmt.Errorf("%s: %w", nameOf(o), err)
+		}
+		return c.release(ctx, now)
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("%s: finalizers: %w", nameOf(o), err)
+	}
+	return nil
+}
+
+// removeRest removes what Install makes, but the namespace.
+func (c *Client) removeRest(ctx context.Context, o RemoveOptions) error {
+	objects, err := manifest.Install(manifest.InstallOptions{Namespace: o.Namespace, Image: "any", WithoutServer: true})
+	if err != nil {
+		return err
+	}
+	for _, object := range slices.Backward(objects) {
+		gvk := object.GetObjectKind().GroupVersionKind()
+		if gvk.Kind == "Namespace" {
+			continue
+		}
+		if err := c.remove(ctx, named(gvk, object.GetNamespace(), object.GetName())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeNamespace removes the namespace if the installation has made it.
+func (c *Client) removeNamespace(ctx context.Context, o RemoveOptions) error {
+	found, err := c.list(ctx, schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}, metav1.ListOptions{FieldSelector: "metadata.name=" + o.Namespace})
+	if err != nil || len(found) == 0 || found[0].GetAnnotations()[manifest.AnnotationInstalled] == "" || o.KeepResources {
+		return err
+	}
+	return c.remove(ctx, &found[0])
+}
+
+// nothingLeft says what is left that could hold up somebody.
+func (c *Client) nothingLeft(ctx context.Context, _ RemoveOptions) error {
+	var errs []error
+	left, err := c.webhooks(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range left {
+		errs = append(errs, fmt.Errorf("%s is still there: somebody has made it again", nameOf(&left[i])))
+	}
+	for _, gvk := range customKinds() {
+		found, err := c.list(ctx, gvk, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for i := range found {
+			if slices.Contains(found[i].GetFinalizers(), v1.Finalizer) {
+				errs = append(errs, fmt.Errorf("%s still has the finalizer %s: somebody has set it again", nameOf(&found[i]), v1.Finalizer))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
