@@ -181,7 +181,7 @@ func (c *controllerConfig) run(cmd *cobra.Command) error {
 			log.Warn("flag ignored: it has no meaning here", "flag", "--"+name)
 		}
 	}
-	cluster, err := clusterConfig(c.kubeconfig)
+	cluster, err := controllerCluster(c.kubeconfig)
 	if err != nil {
 		return err
 	}
@@ -201,9 +201,9 @@ func (c *controllerConfig) run(cmd *cobra.Command) error {
 	return controller.Run(cmd.Context(), cluster, c.options)
 }
 
-// clusterConfig says how to reach the API server: by that file, as a pod of the
+// controllerCluster says how to reach the API server: by that file, as a pod of the
 // cluster, or as kubectl does.
-func clusterConfig(kubeconfig string) (*rest.Config, error) {
+func controllerCluster(kubeconfig string) (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = kubeconfig
 	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
