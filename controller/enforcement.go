@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -312,7 +311,7 @@ func (e *enforcer) narrow(ctx context.Context, r *round) error {
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 			return fmt.Errorf("delete webhook configuration %q: %w", o.GetName(), err)
 		}
-		e.Log.LogAttrs(ctx, slog.LevelInfo, "webhook configuration deleted", slog.String("name", o.GetName()), slog.String("policy_server", r.name))
+		e.Log.InfoContext(ctx, "webhook configuration deleted", "name", o.GetName(), "policy_server", r.name)
 	}
 	return nil
 }
@@ -320,8 +319,8 @@ func (e *enforcer) narrow(ctx context.Context, r *round) error {
 func (e *enforcer) write(ctx context.Context, r *round, o v1.Object) error {
 	did, err := e.applier.applyWhole(ctx, o)
 	if did != unchanged {
-		e.Log.LogAttrs(ctx, slog.LevelInfo, "webhook configuration written",
-			slog.String("name", o.GetName()), slog.String("policy_server", r.name), slog.String("change", string(did)))
+		e.Log.InfoContext(ctx, "webhook configuration written",
+			"name", o.GetName(), "policy_server", r.name, "change", string(did))
 	}
 	return err
 }
