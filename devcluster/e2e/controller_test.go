@@ -21,7 +21,7 @@ const (
 
 // capolicy is a ClusterAdmissionPolicy.
 func capolicy(name, more string) string {
-	return fmt.Sprintf("kind: ClusterAdmissionPolicy\nmetadata: {name: %s}\nspec: {module: 'builtin://host-network', mutating: false, %s, %s}", name, podRule, more)
+	return fmt.Sprintf("kind: ClusterAdmissionPolicy\nmetadata: {name: %s}\nspec: {module: 'builtin://pod-privileged', mutating: false, %s, %s}", name, podRule, more)
 }
 
 // validating waits until the configuration is as want says.
@@ -72,9 +72,9 @@ func TestPoliciesOfAllKindsAreEnforcedAndLetGo(t *testing.T) {
 	p.replica("default", "one")
 	p.wantStatus("clusteradmissionpolicies", "", "early", "active", "Ready", "True/Enforced")
 
-	p.create("admissionpolicies", "kind: AdmissionPolicy\nmetadata: {name: ap, namespace: default}\nspec: {module: 'builtin://host-network', mutating: true, "+podRule+"}")
-	p.create("admissionpolicygroups", "kind: AdmissionPolicyGroup\nmetadata: {name: apg, namespace: default}\nspec: {expression: a(), message: refused, policies: {a: {module: 'builtin://host-network'}}, "+podRule+"}")
-	p.create("clusteradmissionpolicygroups", "kind: ClusterAdmissionPolicyGroup\nmetadata: {name: capg}\nspec: {expression: a(), message: refused, policies: {a: {module: 'builtin://host-network'}}, "+podRule+"}")
+	p.create("admissionpolicies", "kind: AdmissionPolicy\nmetadata: {name: ap, namespace: default}\nspec: {module: 'builtin://pod-privileged', mutating: true, "+podRule+"}")
+	p.create("admissionpolicygroups", "kind: AdmissionPolicyGroup\nmetadata: {name: apg, namespace: default}\nspec: {expression: a(), message: refused, policies: {a: {module: 'builtin://pod-privileged'}}, "+podRule+"}")
+	p.create("clusteradmissionpolicygroups", "kind: ClusterAdmissionPolicyGroup\nmetadata: {name: capg}\nspec: {expression: a(), message: refused, policies: {a: {module: 'builtin://pod-privileged'}}, "+podRule+"}")
 	for plural, o := range map[string][2]string{"admissionpolicies": {"default", "ap"}, "admissionpolicygroups": {"default", "apg"}, "clusteradmissionpolicygroups": {"", "capg"}} {
 		p.wantStatus(plural, o[0], o[1], "active", "Ready", "True/Enforced")
 	}
