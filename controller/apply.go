@@ -109,6 +109,11 @@ func (a *applier) asApplied(key string, want applied, desired *unstructured.Unst
 		return true
 	}
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(live)
+	for _, field := range []string{"apiVersion", "kind"} { // which typed objects of caches do not say
+		if err == nil {
+			content[field] = desired.Object[field]
+		}
+	}
 	if err != nil || !covers(content, desired.Object) {
 		return false
 	}

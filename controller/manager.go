@@ -128,9 +128,9 @@ func addLoops(m Manager, o Options) error {
 		return err
 	}
 	c, live := m.GetClient(), m.GetAPIReader()
-	certs := &certKeeper{Options: o, client: c, live: live}
-	events := m.GetEventRecorder(manifest.FieldManager)
 	apply := newApplier(c, live)
+	certs := &certKeeper{Options: o, client: c, applier: apply}
+	events := m.GetEventRecorder(manifest.FieldManager)
 	return errors.Join(
 		certs.setup(m),
 		(&servers{Options: o, client: c, applier: apply, certs: certs, events: events}).setup(m),

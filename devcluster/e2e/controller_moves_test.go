@@ -221,12 +221,12 @@ func TestWhatKubewardenLeftBehindIsAdopted(t *testing.T) {
 
 	// Of a Deployment what is not ours any more goes away.
 	deployments := p.kube.AppsV1().Deployments(warderNamespace)
-	_, err := deployments.Patch(ctx, "policy-server-default", "application/strategic-merge-patch+json",
-		[]byte(`{"spec": {"template": {"spec": {"containers": [{"name": "policy-server-default", "env": [{"name": "KUBEWARDEN_POLICIES", "value": "/config/policies.yml"}]}]}}}}`),
-		metav1.PatchOptions{FieldManager: "kubewarden-controller"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, "the Deployment is there", func(ctx context.Context) error {
+		_, err := deployments.Patch(ctx, "policy-server-default", "application/strategic-merge-patch+json",
+			[]byte(`{"spec": {"template": {"spec": {"containers": [{"name": "policy-server-default", "env": [{"name": "KUBEWARDEN_POLICIES", "value": "/config/policies.yml"}]}]}}}}`),
+			metav1.PatchOptions{FieldManager: "kubewarden-controller"})
+		return err
+	})
 	p.patch("policyservers", "", "default", `{"spec": {"priorityClassName": "high"}}`)
 	eventually(t, "variables of Kubewarden are gone", func(ctx context.Context) error {
 		d, err := deployments.Get(ctx, "policy-server-default", metav1.GetOptions{})

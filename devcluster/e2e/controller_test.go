@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strings"
 	"testing"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 const (
@@ -18,7 +21,7 @@ const (
 
 // capolicy is a ClusterAdmissionPolicy.
 func capolicy(name, more string) string {
-	return fmt.Sprintf("kind: ClusterAdmissionPolicy\nmetadata: {name: %s}\nspec: {module: 'builtin://host-network', mutating: false, %s, %s}", name, podRule, more)
+	return fmt.Sprintf("kind: ClusterAdmissionPolicy\nmetadata: {name: %s}\nspec: {module: 'builtin://pod-privileged', mutating: false, %s, %s}", name, podRule, more)
 }
 
 // validating waits until the configuration is as want says.
@@ -69,9 +72,9 @@ func TestPoliciesOfAllKindsAreEnforcedAndLetGo(t *testing.T) {
 	p.replica("default", "one")
 	p.wantStatus("clusteradmissionpolicies", "", "early", "active", "Ready", "True/Enforced")
 
-	p.create("admissionpolicies", "kind: AdmissionPolicy\nmetadata: {name: ap, namespace: default}\nspec: {module: 'builtin://host-network', mutating: true, "+podRule+"}")
-	p.create("admissionpolicygroups", "kind: AdmissionPolicyGroup\nmetadata: {name: apg, namespace: default}\nspec: {expression: a(), message: refused, policies: {a: {module: 'builtin://host-network'}}, "+podRule+"}")
-	p.create("clusteradmissionpolicygroups", "kind: ClusterAdmissionPolicyGroup\nmetadata: {name: capg}\nspec: {expression: a(), message: refused, policies: {a: {module: 'builtin://host-network'}}, "+podRule+"}")
+	p.create("admissionpolicies", "kind: AdmissionPolicy\nmetadata: {name: ap, namespace: default}\nspec: {module: 'builtin://pod-privileged', mutating: true, "+podRule+"}")
+	p.create("admissionpolicygroups", "kind: AdmissionPolicyGroup\nmetadata: {name: apg, namespace: default}\nspec: {expression: a(), message: refused, policies: {a: {module: 'builtin://pod-privileged'}}, "+podRule+"}")
+	p.create("clusteradmissionpolicygroups", "kind: ClusterAdmissionPolicyGroup\nmetadata: {name: capg}\nspec: {expression: a(), message: refused, policies: {a: {module: 'builtin://pod-privileged'}}, "+podRule+"}")
 	for plural, o := range map[string][2]string{"admissionpolicies": {"default", "ap"}, "admissionpolicygroups": {"default", "apg"}, "clusteradmissionpolicygroups": {"", "capg"}} {
 		p.wantStatus(plural, o[0], o[1], "active", "Ready", "True/Enforced")
 	}
@@ -161,4 +164,43 @@ func TestNothingIsWrittenWhenNothingChanges(t *testing.T) {
 	if n, what := p.later(settled); n > 0 {
 		t.Errorf("%d writes after everything is as it should be: %q", n, what)
 	}
+}
+
+func TestAControllerOutsideOfTheClusterAnswersItsWebhooks(t *testing.T) {
+	p := startPlane(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p.startController("--webhook-bind-host", "127.0.0.1", "--webhook-server-port", fmt.Sprint(port), "--webhook-url", fmt.Sprintf("https://127.0.0.1:%d", port))
+	servers := p.dynamic.Resource(resource("policyservers"))
+	refused := func(ctx context.Context) error {
+		o := &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "policies.kubewarden.io/v1", "kind": "PolicyServer", "metadata": map[string]any{"name": "bad"},
+			"spec": map[string]any{"imagePullSecret": "none"},
+		}}
+		_, err := servers.Create(ctx, o, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err == nil || !strings.Contains(err.Error(), `admission webhook "vpolicyserver.kb.io" denied the request`) {
+			return fmt.Errorf("error %v, want the webhook's", err)
+		}
+		return nil
+	}
+	eventually(t, "a bad policy server is refused", refused)
+	made := p.create("clusteradmissionpolicies", capolicy("p", ""))
+	if len(made.GetFinalizers()) != 1 {
+		t.Errorf("finalizers at creation: %v", made.GetFinalizers())
+	}
+	// The certificate is another one, and the configuration is gone.
+	if err := p.kube.CoreV1().Secrets(warderNamespace).Delete(t.Context(), "kubewarden-ca", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	err = p.kube.AdmissionregistrationV1().ValidatingWebhookConfigurations().Delete(t.Context(), "kubewarden-controller-validating-webhook-configuration", metav1.DeleteOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a bad policy server is refused again", refused)
 }
