@@ -126,7 +126,8 @@ func (n *Node) register(ctx context.Context) error {
 // runs. It bounds how late a pod starts.
 const syncEvery = 200 * time.Millisecond
 
-// Run runs pods until ctx ends, and then ends them.
+// Run runs pods until ctx ends; then it kills them, as a node does that is
+// switched off.
 func (n *Node) Run(ctx context.Context) {
 	ticker := time.NewTicker(syncEvery)
 	defer ticker.Stop()
@@ -134,11 +135,6 @@ func (n *Node) Run(ctx context.Context) {
 		n.sync(ctx)
 		select {
 		case <-ctx.Done():
-			n.mu.Lock()
-			for _, p := range n.runs {
-				p.stop()
-			}
-			n.mu.Unlock()
 			for _, p := range n.runs {
 				<-p.done
 			}

@@ -123,8 +123,9 @@ func (p *pod) once(ctx context.Context) error {
 	case err = <-ended:
 	case <-p.stopping:
 		err = p.end(cmd, ended)
-	case <-ctx.Done():
-		err = p.end(cmd, ended)
+	case <-ctx.Done(): // the node is switched off
+		_ = cmd.Process.Kill()
+		err = <-ended
 	}
 	p.mu.Lock()
 	p.process, p.started = nil, false
