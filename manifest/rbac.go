@@ -105,6 +105,7 @@ func controllerNamespaceRules() []rbacv1.PolicyRule {
 		grant(list(rbacv1.GroupName), list("rolebindings"), all),
 		bind,
 		grant(list("coordination.k8s.io"), list("leases"), all),
+		grant(list(""), list("events"), list("create", "patch")), // of the lease
 		grant(list(groupOwn), list("policyserverreplicas"), list("delete", "get", "list", "watch")),
 	}
 }
