@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path"
@@ -209,16 +210,18 @@ func (n *Node) Log(namespace, name string) ([]byte, error) {
 	return os.ReadFile(filepath.Join(n.opts.Dir, namespace+"_"+name, "log"))
 }
 
-// freePort is a port on which nobody listens.
+// freePort is a port on which nobody listens. It is none of those that the kernel
+// gives to connections, which could take it before the pod does.
 func freePort(ctx context.Context) (int, error) {
 	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", "0.0.0.0:0")
-	if err != nil {
-		return 0, err
+	var errs []error
+	for range 100 {
+		port := 10000 + rand.IntN(10000)
+		l, err := config.Listen(ctx, "tcp", fmt.Sprintf("0.0.0.0:%d", port))
+		if err == nil {
+			return port, l.Close()
+		}
+		errs = append(errs, err)
 	}
-	address, ok := l.Addr().(*net.TCPAddr)
-	if err := l.Close(); err != nil || !ok {
-		return 0, errors.Join(errors.New("no free port"), err)
-	}
-	return address.Port, nil
+	return 0, fmt.Errorf("no free port: %w", errors.Join(errs...))
 }
