@@ -232,7 +232,7 @@ func (c *policyCheck) asServer(spec *field.Path) {
 
 // invalidErrors takes joined *policy.InvalidErrors apart.
 func invalidErrors(err error) []*policy.InvalidError {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the joined one itself, not one inside
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { // the joined one itself, not one inside
 		var all []*policy.InvalidError
 		for _, e := range joined.Unwrap() {
 			all = append(all, invalidErrors(e)...)

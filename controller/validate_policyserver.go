@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -176,13 +177,13 @@ func (c *serverCheck) templates() {
 	}
 }
 
-// read reads an object of warder's namespace, and says whether there is one. What
-// could not be read is an error of the field.
-func (c *serverCheck) read(ctx context.Context, o KindOptions, at *field.Path, object client.Object, name string) bool {
+// read reads the object of that name in warder's namespace, and says whether there
+// is one. What could not be read is an error of the field.
+func (c *serverCheck) read(ctx context.Context, o KindOptions, at *field.Path, object client.Object) bool {
 	if o.Client == nil {
 		return false
 	}
-	err := o.Client.Get(ctx, types.NamespacedName{Namespace: o.Namespace, Name: name}, object)
+	err := o.Client.Get(ctx, types.NamespacedName{Namespace: o.Namespace, Name: object.GetName()}, object)
 	if err != nil && !apierrors.IsNotFound(err) {
 		c.add(field.InternalError(at, err))
 	}
@@ -200,8 +201,8 @@ func (c *serverCheck) pullSecret(ctx context.Context, o KindOptions) {
 	if name == "" {
 		return
 	}
-	secret := corev1.Secret{}
-	switch found := c.read(ctx, o, at, &secret, name); {
+	secret := corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	switch found := c.read(ctx, o, at, &secret); {
 	case found && secret.Type != corev1.SecretTypeDockerConfigJson:
 		c.add(field.Invalid(at, name, fmt.Sprintf("secret %q is not of type %s but %s", name, corev1.SecretTypeDockerConfigJson, secret.Type)))
 	case !found && c.missing(at):
@@ -220,8 +221,8 @@ func (c *serverCheck) trustConfig(ctx context.Context, o KindOptions) {
 	if name == "" {
 		return
 	}
-	config := corev1.ConfigMap{}
-	found := c.read(ctx, o, at, &config, name)
+	config := corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	found := c.read(ctx, o, at, &config)
 	_, hasKey := config.Data[trustConfigKey]
 	switch {
 	case found && !hasKey:
