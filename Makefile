@@ -9,11 +9,15 @@ help: ## say what make can do
 build: ## build bin/warder, one static binary
 	CGO_ENABLED=0 go build -trimpath -o bin/warder ./cmd/warder
 
-test: ## run every test; the last line is the conformance score
+image: ## build the OCI image into bin/image, without Docker; IMAGE=--help lists flags
+	go -C tools run ./image $(IMAGE)
+
+test: ## run every test, e2e too; the last line is the conformance score
 	go vet ./...
 	$(GUESTGO) vet $(GUEST) && $(GUESTGO) vet -tags wapc $(GUEST)
 	go test -timeout 15m -skip '^TestConformance$$' ./...
 	go -C charts/helm vet ./... && go -C charts/helm test .
+	$(MAKE) e2e
 	@.ci/conformance
 
 lint: ## run golangci-lint, built from tools/go.mod, over host and guest code
@@ -50,4 +54,4 @@ cover: ## say how much of the code the tests run
 	@mkdir -p bin; go test -timeout 15m -coverpkg=./... -coverprofile=bin/cover.out ./...
 	go tool cover -func=bin/cover.out | tail -n 1
 
-.PHONY: help build test lint bench e2e devcluster demo conformance fuzz generate cover
+.PHONY: help build image test lint bench e2e devcluster demo conformance fuzz generate cover

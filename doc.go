@@ -37,6 +37,20 @@
 //   - capability is what a policy may ask of the host: the cluster, registries,
 //     names, signatures. Nothing is answered that was not granted.
 //
+// What runs in a cluster:
+//
+//   - api/v1 is the custom resources of Kubewarden, api/v1alpha2 their old
+//     version, and api/v1alpha1 what is warder's own.
+//   - manifest makes Kubernetes objects of custom resources, and what an
+//     installation consists of. It is pure: the same input, the same bytes.
+//   - controller reconciles: it applies what manifest makes, registers policies
+//     with the API server, and answers the webhooks for our own kinds.
+//   - replica makes an engine hold the policies that the API server has, and
+//     says how far it is.
+//   - install applies an installation, and removes it.
+//   - devcluster, a module of its own, is a Kubernetes control plane with a node
+//     for the pods of warder, and the end-to-end tests on it.
+//
 // What a person starts:
 //
 //   - cmd/warder is the program, one file for each subcommand.

@@ -79,7 +79,7 @@ func (a *applier) apply(ctx context.Context, desired client.Object) (change, err
 		}
 	}
 	version := live.GetResourceVersion()
-	if err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(content), client.ForceOwnership); err != nil {
+	if err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(content), client.ForceOwnership, client.DisableReadYourWritesConsistency); err != nil {
 		return unchanged, fmt.Errorf("%s: %w", key, err)
 	}
 	want.resourceVersion = content.GetResourceVersion()
@@ -109,6 +109,11 @@ func (a *applier) asApplied(key string, want applied, desired *unstructured.Unst
 		return true
 	}
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(live)
+	for _, field := range []string{"apiVersion", "kind"} { // which typed objects of caches do not say
+		if err == nil {
+			content[field] = desired.Object[field]
+		}
+	}
 	if err != nil || !covers(content, desired.Object) {
 		return false
 	}

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"maps"
 	"slices"
 	"time"
 
@@ -45,7 +43,7 @@ const annotationCertFormat = "kubewarden.io/cert-format-version"
 type certKeeper struct {
 	Options
 	client    client.Client
-	live      client.Reader
+	applier   *applier
 	published memory[*publication]
 }
 
@@ -89,6 +87,10 @@ func (c *certKeeper) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if err := c.retire(ctx, ca); err != nil {
 		return reconcile.Result{}, err
 	}
+	// Last: who is registered first has to be able to answer.
+	if err := c.register(ctx, ca); err != nil {
+		return reconcile.Result{}, err
+	}
 	if again == 0 {
 		again = checkCertificates
 	}
@@ -117,7 +119,7 @@ func (c *certKeeper) save(ctx context.Context, s *corev1.Secret, why string) err
 	if err := write(ctx, s); err != nil {
 		return fmt.Errorf("secret %s/%s: %w", s.Namespace, s.Name, err)
 	}
-	c.Log.LogAttrs(ctx, slog.LevelInfo, "certificate written", slog.String("secret", s.Name), slog.String("reason", why))
+	c.Log.InfoContext(ctx, "certificate written", "secret", s.Name, "reason", why)
 	return nil
 }
 
@@ -210,6 +212,20 @@ func (c *certKeeper) isController(to admissionregv1.WebhookClientConfig) bool {
 	return c.WebhookURL != "" && to.URL != nil && under(*to.URL, c.WebhookURL)
 }
 
+// register makes the webhook configurations for our own kinds. An installer does
+// not: before a controller can answer they would refuse what it installs.
+func (c *certKeeper) register(ctx context.Context, ca authority) error {
+	if c.WebhookPort < 0 {
+		return nil
+	}
+	where := manifest.KindWebhooks{
+		Namespace: c.Manifest.Namespace, Service: c.WebhookService, URL: c.WebhookURL, CABundle: ca.bundle(),
+	}
+	_, err := c.applier.apply(ctx, manifest.KindMutating(where))
+	_, err2 := c.applier.apply(ctx, manifest.KindValidating(where))
+	return errors.Join(err, err2)
+}
+
 // publish makes those who call the webhooks of the controller trust the
 // authority, and returns them. Those of policies are the enforcer's.
 func (c *certKeeper) publish(ctx context.Context, ca authority) ([]client.Object, error) {
@@ -260,103 +276,6 @@ func (c *certKeeper) trust(o client.Object, bundle []byte) bool {
 	return did
 }
 
-// served is a server that needs a certificate.
-type served struct {
-	secret  string
-	hosts   []string
-	labels  map[string]string
-	owners  []metav1.OwnerReference
-	callers []client.Object // webhook configurations
-}
-
-// serving keeps the certificate of a server. What it returns is when to look
-// again, zero for whenever.
-func (c *certKeeper) serving(ctx context.Context, of served, ca authority) (time.Duration, error) {
-	now := time.Now()
-	s, err := c.secret(ctx, of.secret)
-	if err != nil {
-		return 0, err
-	}
-	late, fault := ca.fault(s, of.hosts, now)
-	if fault == nil && s.Annotations[annotationCertFormat] == "1" {
-		return 0, nil
-	}
-	if late {
-		if wait := c.untrusted(of, ca, now); wait > 0 {
-			return wait, nil
-		}
-	}
-	if fault != nil {
-		p, err := ca.issue(of.hosts, now)
-		if err != nil {
-			return 0, fmt.Errorf("secret %s/%s: %w", s.Namespace, s.Name, err)
-		}
-		if s.Data == nil {
-			s.Data = map[string][]byte{}
-		}
-		s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey] = p.certPEM, p.keyPEM
-	} else {
-		fault = errors.New("it has been made by an old version")
-	}
-	s.Labels, s.Annotations = with(s.Labels, of.labels), with(s.Annotations, map[string]string{annotationCertFormat: "1"})
-	if len(s.OwnerReferences) == 0 {
-		s.OwnerReferences = of.owners
-	}
-	return 0, c.save(ctx, s, fault.Error())
-}
-
-// with is the map with more in it.
-func with(m, more map[string]string) map[string]string {
-	out := maps.Clone(m)
-	if out == nil {
-		out = map[string]string{}
-	}
-	maps.Copy(out, more)
-	return out
-}
-
-// untrusted is how long to wait until everybody who calls the server trusts the
-// authority.
-func (c *certKeeper) untrusted(of served, ca authority, now time.Time) time.Duration {
-	p := c.published.of(of.secret, func() *publication { return &publication{} })
-	for _, o := range of.callers {
-		for _, to := range clientsOf(o) {
-			if !contains(to.CABundle, ca.cert) {
-				p.authority = ""
-				return publishGrace
-			}
-		}
-	}
-	if serial := ca.cert.SerialNumber.String(); p.authority != serial {
-		p.authority, p.since = serial, now
-	}
-	return p.since.Add(publishGrace).Sub(now)
-}
-
-// retire forgets an old authority that has expired and of which no certificate is
-// in use.
-func (c *certKeeper) retire(ctx context.Context, ca authority) error {
-	s, err := c.secret(ctx, manifest.SecretCA)
-	if err != nil || bytes.Equal(s.Data[keyOldCACert], ca.old) {
-		return err
-	}
-	var all corev1.SecretList
-	if err := c.client.List(ctx, &all, client.InNamespace(c.Manifest.Namespace)); err != nil {
-		return err
-	}
-	for _, used := range all.Items {
-		cert, err := parseCertificate(used.Data[corev1.TLSCertKey])
-		if err != nil || used.Name != manifest.SecretWebhook && used.Labels[manifest.LabelComponent] != "policy-server" {
-			continue
-		}
-		if !signedBy(cert, ca.cert) && time.Now().Before(cert.NotAfter) {
-			return nil
-		}
-	}
-	setOrDelete(s.Data, keyOldCACert, ca.old)
-	return c.save(ctx, s, "the old authority has expired")
-}
-
 // everyServer makes a request for each policy server when the authority has
 // changed, and for one when its certificate has.
 func (c *certKeeper) everyServer(ctx context.Context, o client.Object) []reconcile.Request {
@@ -365,7 +284,7 @@ func (c *certKeeper) everyServer(ctx context.Context, o client.Object) []reconci
 	}
 	var list v1.PolicyServerList
 	if err := c.client.List(ctx, &list); err != nil {
-		c.Log.LogAttrs(ctx, slog.LevelWarn, "policy servers not listed", slog.Any("error", err))
+		c.Log.WarnContext(ctx, "policy servers not listed", "error", err)
 		return nil
 	}
 	var all []reconcile.Request

@@ -36,6 +36,8 @@ type standing struct {
 	// server says whether the policy server is there to stay.
 	server bool
 	tally  tally
+	// held says that the policy has our finalizer.
+	held bool
 	// invalid is why the policy can be loaded by nobody, refused why it cannot be
 	// registered.
 	invalid, refused error
@@ -45,7 +47,7 @@ type standing struct {
 
 // settled says that the policy is to be registered as its spec says.
 func (s standing) settled() bool {
-	return s.server && s.invalid == nil && s.refused == nil && s.tally.settled()
+	return s.server && s.held && s.invalid == nil && s.refused == nil && s.tally.settled()
 }
 
 // status is what to say about the policy. Times of conditions that have not

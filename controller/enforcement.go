@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -82,7 +81,10 @@ func (e *enforcer) setup(m Manager) error {
 		Watches(&admissionregv1.MutatingWebhookConfiguration{}, mapped(e.serverCalled)).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(e.certs.everyServer))
 	for _, kind := range v1.Kinds() {
-		b = b.Watches(kind.New(), mapped(serverOf))
+		b = b.Watches(kind.New(), handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
+			// Also those that name no server: they are let go, too.
+			return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: serverOf(o)}}}
+		}))
 	}
 	return b.WithOptions(loopOptions(4)).Complete(e)
 }
@@ -101,9 +103,7 @@ func (e *enforcer) Reconcile(ctx context.Context, req reconcile.Request) (reconc
 	}
 	// Finalizers come first: a policy that is registered without one could be
 	// gone before its webhook.
-	if err := e.hold(ctx, r); err != nil {
-		return reconcile.Result{}, err
-	}
+	notHeld := e.hold(ctx, r)
 	e.plan(r)
 	if len(r.webhooks.Widen) > 0 {
 		// The cache may not know a replica yet that serves already.
@@ -130,7 +130,7 @@ func (e *enforcer) Reconcile(ctx context.Context, req reconcile.Request) (reconc
 			return reconcile.Result{}, err
 		}
 	}
-	return reconcile.Result{RequeueAfter: r.next(time.Now())}, nil
+	return reconcile.Result{RequeueAfter: r.next(time.Now())}, notHeld
 }
 
 // next is when to look again though nothing happens; zero is never.
@@ -150,7 +150,7 @@ func (e *enforcer) look(ctx context.Context, name string) (*round, error) {
 	r := &round{serverMemory: e.servers.of(name, newServerMemory), name: name, server: &v1.PolicyServer{}}
 	err := e.client.Get(ctx, client.ObjectKey{Name: name}, r.server)
 	switch {
-	case apierrors.IsNotFound(err):
+	case apierrors.IsNotFound(err) || name == "":
 		r.server.Name = name
 	case err != nil:
 		return nil, fmt.Errorf("policy server %q: %w", name, err)
@@ -272,7 +272,9 @@ func (e *enforcer) hold(ctx context.Context, r *round) error {
 		return nil
 	}
 	return each(ctx, r.policies, func(ctx context.Context, s *standing) error {
-		return addFinalizer(ctx, e.client, s.policy.Object)
+		err := addFinalizer(ctx, e.client, s.policy.Object)
+		s.held = err == nil
+		return err
 	})
 }
 
@@ -309,7 +311,7 @@ func (e *enforcer) narrow(ctx context.Context, r *round) error {
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 			return fmt.Errorf("delete webhook configuration %q: %w", o.GetName(), err)
 		}
-		e.Log.LogAttrs(ctx, slog.LevelInfo, "webhook configuration deleted", slog.String("name", o.GetName()), slog.String("policy_server", r.name))
+		e.Log.InfoContext(ctx, "webhook configuration deleted", "name", o.GetName(), "policy_server", r.name)
 	}
 	return nil
 }
@@ -317,8 +319,8 @@ func (e *enforcer) narrow(ctx context.Context, r *round) error {
 func (e *enforcer) write(ctx context.Context, r *round, o v1.Object) error {
 	did, err := e.applier.applyWhole(ctx, o)
 	if did != unchanged {
-		e.Log.LogAttrs(ctx, slog.LevelInfo, "webhook configuration written",
-			slog.String("name", o.GetName()), slog.String("policy_server", r.name), slog.String("change", string(did)))
+		e.Log.InfoContext(ctx, "webhook configuration written",
+			"name", o.GetName(), "policy_server", r.name, "change", string(did))
 	}
 	return err
 }

@@ -42,7 +42,7 @@ func Run(ctx context.Context, cluster *rest.Config, o Options) error {
 		return err
 	}
 	o = o.withDefaults()
-	logger := logr.FromSlogHandler(o.Log.Handler())
+	logger := logr.FromSlogHandler(quiet{o.Log.Handler()})
 	log.SetLogger(logger)
 	m, err := newManager(cluster, logger, o)
 	if err != nil {
@@ -57,6 +57,13 @@ func Run(ctx context.Context, cluster *rest.Config, o Options) error {
 	if err := addWebhooks(m, o); err != nil {
 		return err
 	}
+	go func() {
+		select {
+		case <-m.Elected():
+			o.Log.Info("leading")
+		case <-ctx.Done():
+		}
+	}()
 	return m.Start(ctx)
 }
 
@@ -121,9 +128,9 @@ func addLoops(m Manager, o Options) error {
 		return err
 	}
 	c, live := m.GetClient(), m.GetAPIReader()
-	certs := &certKeeper{Options: o, client: c, live: live}
-	events := m.GetEventRecorder(manifest.FieldManager)
 	apply := newApplier(c, live)
+	certs := &certKeeper{Options: o, client: c, applier: apply}
+	events := m.GetEventRecorder(manifest.FieldManager)
 	return errors.Join(
 		certs.setup(m),
 		(&servers{Options: o, client: c, applier: apply, certs: certs, events: events}).setup(m),
@@ -133,7 +140,7 @@ func addLoops(m Manager, o Options) error {
 	)
 }
 
-// newWebhookServer is nil-safe: a server that nobody registers at is not started.
+// newWebhookServer is started only if somebody registers at it.
 func newWebhookServer(o Options) webhook.Server {
 	return webhook.NewServer(webhook.Options{Host: o.WebhookHost, Port: o.WebhookPort, TLSOpts: []func(*tls.Config){
 		func(c *tls.Config) { c.MinVersion = tls.VersionTLS12 },

@@ -55,6 +55,9 @@ func parsePair(certPEM, keyPEM []byte) (pair, error) {
 }
 
 func parseCertificate(text []byte) (*x509.Certificate, error) {
+	if len(text) == 0 {
+		return nil, errors.New("certificate: there is none")
+	}
 	block, _ := pem.Decode(text)
 	if block == nil || block.Type != "CERTIFICATE" {
 		return nil, errors.New(`certificate: no PEM block "CERTIFICATE"`)

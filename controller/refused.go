@@ -44,7 +44,7 @@ func (e *enforcer) findRefused(ctx context.Context, r *round, cause error) error
 			if err != nil {
 				return errors.Join(cause, err)
 			}
-			err = e.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(content), client.ForceOwnership, client.DryRunAll,
+			err = e.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(content), client.ForceOwnership, client.DryRunAll, client.DisableReadYourWritesConsistency,
 				client.FieldOwner(manifest.FieldManager+"-trial"))
 			if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) {
 				r.refused[s.policy.Object.GetUID()] = refusal{s.policy.Object.GetGeneration(), err}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -163,8 +162,8 @@ func (c *servers) objects(ctx context.Context, ps *v1.PolicyServer, failed map[s
 			failed[stepOf(o)] = errors.Join(failed[stepOf(o)], err)
 		}
 		if did != unchanged {
-			c.Log.LogAttrs(ctx, slog.LevelInfo, "object written", slog.String("kind", o.GetObjectKind().GroupVersionKind().Kind),
-				slog.String("name", o.GetName()), slog.String("policy_server", ps.Name), slog.String("change", string(did)))
+			c.Log.InfoContext(ctx, "object written", "kind", o.GetObjectKind().GroupVersionKind().Kind,
+				"name", o.GetName(), "policy_server", ps.Name, "change", string(did))
 		}
 	}
 	for _, o := range manifest.Absent(ps, c.Manifest) {
@@ -221,7 +220,7 @@ func (c *servers) finish(ctx context.Context, ps *v1.PolicyServer) (reconcile.Re
 	}
 	err = nil
 	if len(waiting) > 0 {
-		err = fmt.Errorf("Waiting for webhook cleanup of policies: %s", strings.Join(waiting[:min(len(waiting), 20)], ", ")) //nolint:revive,staticcheck // Kubewarden's words, for people
+		err = fmt.Errorf("Waiting for webhook cleanup of policies: %s", strings.Join(waiting[:min(len(waiting), 20)], ", ")) //nolint:staticcheck // Kubewarden's words, for people
 	}
 	if err := c.reportCleanup(ctx, ps, err); err != nil || len(waiting) > 0 {
 		return reconcile.Result{RequeueAfter: 2 * time.Second}, err

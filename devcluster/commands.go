@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -159,31 +160,36 @@ func upDetached(ctx context.Context, opts cluster.Options, warder string) error 
 		args = append(args, "--audit-log", opts.AuditLog)
 	}
 	cmd := exec.Command(opts.Binary, args...)
-	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Stderr = log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	// All that it prints there is one line, when everything is ready.
+	line := make(chan string, 1)
+	go func() {
+		text, _ := bufio.NewReader(stdout).ReadString('\n') // none if it ended before
+		line <- text
+	}()
 	ctx, cancel := context.WithTimeout(ctx, upTimeout)
 	defer cancel()
-	for {
-		if state, err := cluster.ReadState(opts.Dir); err == nil && state.Running && state.PID == cmd.Process.Pid {
+	select {
+	case text := <-line:
+		if text != "" {
 			printUp(opts.Dir, stopByDown)
 			return nil
 		}
-		select {
-		case <-ended:
-			text, err := os.ReadFile(logFile)
-			_, _ = os.Stderr.Write(text)
-			return errors.Join(&exitError{1}, err)
-		case <-ctx.Done():
-			err := cmd.Process.Signal(syscall.SIGTERM)
-			<-ended
-			return errors.Join(fmt.Errorf("up: %w; the log is %s", ctx.Err(), logFile), err)
-		case <-time.After(pollEvery):
-		}
+		err := cmd.Wait()
+		said, _ := os.ReadFile(logFile) // if it cannot be read there is err
+		_, _ = os.Stderr.Write(said)
+		return errors.Join(&exitError{1}, err)
+	case <-ctx.Done():
+		err := cmd.Process.Signal(syscall.SIGTERM)
+		return errors.Join(fmt.Errorf("up: %w; the log is %s", ctx.Err(), logFile), err, cmd.Wait())
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -22,37 +23,59 @@ import (
 // see the last of these, at the same time. In a bundle that a validating webhook
 // asks (see policy.Mutates) none may mutate. The error is an *UnknownPolicyError.
 func (e *Engine) EvaluateBundle(ctx context.Context, bundle string, req *sdk.Request) (Decision, error) {
+	ctx = withPods(ctx)
 	start := time.Now()
 	b := e.holdBundle(bundle)
 	if b == nil {
 		return Decision{}, &UnknownPolicyError{policy.ID(bundle)}
 	}
 	defer b.release()
-	all := b.all
-	decisions := make([]Decision, len(all))
-	asked := make([]bool, len(all))
+	who := b.lineup(req)
+	var all said
 	seen := *req
-	for i, ent := range all {
-		if asked[i] = ent.matches(req); !asked[i] || !b.mutates || !ent.policy.AllowedToMutate {
-			continue
-		}
-		decisions[i] = e.decide(ent, &seen, e.judge(ctx, ent, &seen))
-		if d := decisions[i]; d.Response.Patch != nil {
+	for _, s := range who.mutating {
+		d := e.decide(s.entry, &seen, e.judge(ctx, s.entry, &seen))
+		if d.Response.Patch != nil {
 			*subject(&seen) = d.mutated
 		}
+		all.add(s.place, d)
 	}
-	e.validate(ctx, all, &seen, func(i int) *Decision {
-		if !asked[i] || b.mutates && all[i].policy.AllowedToMutate {
-			return nil
-		}
-		return &decisions[i]
-	})
-	d := combined(req, slices.DeleteFunc(decisions, func(d Decision) bool { return d.Policy == "" }))
+	e.validate(ctx, who, &seen, &all)
+	d := combined(req, all.sorted())
 	d.Policy, d.Took = policy.ID(bundle), time.Since(start)
-	if d.Response.Allowed {
+	if len(who.mutating) > 0 && d.Response.Allowed {
 		e.patch(&d, *subject(req), *subject(&seen))
 	}
 	return d, nil
+}
+
+// said is what policies of a bundle say that goes into its answer, with their
+// places in the bundle: of 200 policies most have nothing to say.
+type said struct {
+	places    []int
+	decisions []Decision
+}
+
+func (s *said) add(place int, d Decision) {
+	r := &d.Response
+	if r.Allowed && d.Err == nil && len(r.Warnings) == 0 && len(r.AuditAnnotations) == 0 {
+		return
+	}
+	s.places, s.decisions = append(s.places, place), append(s.decisions, d)
+}
+
+// Len, Less and Swap implement sort.Interface.
+func (s *said) Len() int           { return len(s.places) }
+func (s *said) Less(i, j int) bool { return s.places[i] < s.places[j] }
+func (s *said) Swap(i, j int) {
+	s.places[i], s.places[j] = s.places[j], s.places[i]
+	s.decisions[i], s.decisions[j] = s.decisions[j], s.decisions[i]
+}
+
+// sorted returns the decisions in the order of the bundle.
+func (s *said) sorted() []Decision {
+	sort.Sort(s)
+	return s.decisions
 }
 
 // patch makes the patch of a bundle from what went in and what came out.
@@ -76,20 +99,19 @@ func subject(req *sdk.Request) *json.RawMessage {
 // validate asks the policies that may not mutate. Those in WebAssembly are
 // asked at the same time; built-ins take less than starting a goroutine for
 // them would save.
-func (e *Engine) validate(ctx context.Context, all []*entry, req *sdk.Request, into func(i int) *Decision) {
+func (e *Engine) validate(ctx context.Context, who *lineup, req *sdk.Request, into *said) {
+	ask := func(ent *entry) Decision { return unchanged(ent, e.decide(ent, req, e.judge(ctx, ent, req))) }
+	guests := make([]Decision, len(who.guests))
 	var wg sync.WaitGroup
-	defer wg.Wait()
-	for i, ent := range all {
-		d := into(i)
-		if d == nil {
-			continue
-		}
-		ask := func() { *d = unchanged(ent, e.decide(ent, req, e.judge(ctx, ent, req))) }
-		if ent.runtime == nativeRuntime || ent.err != nil {
-			ask()
-		} else {
-			wg.Go(ask)
-		}
+	for i, s := range who.guests {
+		wg.Go(func() { guests[i] = ask(s.entry) })
+	}
+	for _, s := range who.builtins {
+		into.add(s.place, ask(s.entry))
+	}
+	wg.Wait()
+	for i, s := range who.guests {
+		into.add(s.place, guests[i])
 	}
 }
 

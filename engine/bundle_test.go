@@ -269,3 +269,36 @@ func TestABundleOfAValidatingWebhookChangesNothing(t *testing.T) {
 		t.Errorf("validate-1 of what the other webhook has changed: %s, %v, want it accepted", answer(d.Response), err)
 	}
 }
+
+func TestWhoJudgesIsWorkedOutOnceForEachShapeOfARequest(t *testing.T) {
+	e := newEngine(t, Options{})
+	of := func(id string, scope policy.Scope, resource string) policy.Policy {
+		p := refuses()
+		p.ID, p.Bundles = policy.ID(id), []string{"all"}
+		p.Rules = []policy.Rule{{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{resource}, Operations: []string{"CREATE"}, Scope: scope}}
+		return p
+	}
+	mustApply(t, e, of("inside", policy.Namespaced, "pods"), of("outside", policy.Cluster, "pods"), of("nodes", "", "nodes"))
+	request := func(namespace, resource string) *sdk.Request {
+		req := *plainPod(t)
+		req.Namespace, req.Resource.Resource = namespace, resource
+		return &req
+	}
+	for range 2 { // the second time it is known
+		for _, tt := range []struct{ namespace, resource, want string }{
+			{"default", "pods", "inside"}, {"", "pods", "outside"}, {"default", "nodes", "nodes"}, {"default", "services", ""},
+		} {
+			d := evaluateBundle(t, e, request(tt.namespace, tt.resource))
+			if who, _, _ := strings.Cut(messageOf(d.Response), ":"); who != tt.want || d.Response.Allowed != (tt.want == "") {
+				t.Errorf("%s in %q: %s, want a refusal by %q", tt.resource, tt.namespace, answer(d.Response), tt.want)
+			}
+		}
+	}
+	for i := range 2 * maxLineups {
+		evaluateBundle(t, e, request("default", fmt.Sprint("made-up-", i)))
+	}
+	b := e.state.Load().bundles["all"]
+	if n := len(*b.lineups.Load()); n != maxLineups {
+		t.Errorf("%d line-ups are kept, want %d", n, maxLineups)
+	}
+}

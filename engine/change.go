@@ -172,7 +172,9 @@ func (e *Engine) finish(tasks []*task, gone func() ([]policy.ID, error)) error {
 			loose = append(loose, t.entry)
 		case t.superseded:
 		case t.entry == t.old: // or what Refresh has put in its place meanwhile
-			e.state.Load().byID[t.policy.ID].turn = t.turn
+			if now := e.state.Load().byID[t.policy.ID]; now != nil {
+				now.turn = t.turn
+			}
 		default:
 			t.entry.turn = t.turn
 			changed[t.policy.ID] = t.entry

@@ -25,6 +25,9 @@ type Decision struct {
 	Err error
 	// Took is how long the policy had the request.
 	Took time.Duration
+	// Template is where in the object the pod is that was judged in its place:
+	// "spec.template"; "" when the policy judged the object itself.
+	Template string
 
 	mutated json.RawMessage // what the patch makes of the object
 }
@@ -80,9 +83,8 @@ func (p *permit) yield() {
 	}
 }
 
-// judge asks a program and makes a response of what it says, without the
-// policy's mode and other rules.
-func (e *Engine) judge(ctx context.Context, ent *entry, req *sdk.Request) Decision {
+// judgeAsIs is judge without expansion.
+func (e *Engine) judgeAsIs(ctx context.Context, ent *entry, req *sdk.Request) Decision {
 	if ent.err != nil {
 		d := failure(ent.policy.ID, req, ent.err)
 		ent.counters.judged(d)
@@ -92,6 +94,9 @@ func (e *Engine) judge(ctx context.Context, ent *entry, req *sdk.Request) Decisi
 	d, err := e.verdict(ctx, ent, req)
 	d.Took = time.Since(start)
 	if err != nil {
+		if late := (*EvaluationError)(nil); errors.As(err, &late) {
+			late.After = d.Took
+		}
 		e.opts.Log.Warn("policy gave no verdict", "policy", ent.policy.ID, "request", req.UID, "error", err)
 		took := d.Took
 		d = failure(ent.policy.ID, req, err)
@@ -102,13 +107,13 @@ func (e *Engine) judge(ctx context.Context, ent *entry, req *sdk.Request) Decisi
 }
 
 // verdict asks a program and makes a response of its verdict. A fault of ours
-// costs this verdict and not the process. The error is an *EvaluationError.
+// costs this verdict and not the process. The error is an *EvaluationError that
+// does not know yet how long it took.
 func (e *Engine) verdict(ctx context.Context, ent *entry, req *sdk.Request) (d Decision, err error) {
-	start := time.Now()
 	defer func() {
 		if r := recover(); r != nil {
 			e.opts.Log.Error("panic while a policy was asked", "policy", ent.policy.ID, "panic", r, "stack", string(debug.Stack()))
-			d, err = Decision{}, &EvaluationError{ent.policy.ID, "call", time.Since(start), fmt.Errorf("internal server error: the policy panicked: %v", r)}
+			d, err = Decision{}, &EvaluationError{Policy: ent.policy.ID, Stage: "call", Err: fmt.Errorf("internal server error: the policy panicked: %v", r)}
 		}
 	}()
 	if ent.group != nil {
@@ -120,22 +125,21 @@ func (e *Engine) verdict(ctx context.Context, ent *entry, req *sdk.Request) (d D
 	}
 	d = Decision{Policy: ent.policy.ID, mutated: v.MutatedObject}
 	if d.Response, err = review.FromVerdict(req, v); err != nil {
-		return Decision{}, &EvaluationError{ent.policy.ID, "decode", time.Since(start),
-			fmt.Errorf("internal server error: invalid response format: %w", err)}
+		return Decision{}, &EvaluationError{Policy: ent.policy.ID, Stage: "decode",
+			Err: fmt.Errorf("internal server error: invalid response format: %w", err)}
 	}
 	return d, nil
 }
 
 // ask asks a program within its time. The error is an *EvaluationError.
 func (e *Engine) ask(ctx context.Context, ent *entry, req *sdk.Request) (sdk.Verdict, error) {
-	start := time.Now()
 	if ent.runtime == nativeRuntime && len(ent.policy.HostCapabilities) == 0 {
 		return e.askBuiltin(ctx, ent, req)
 	}
 	ctx, cancel := ent.within(ctx, e.opts.Timeout)
 	defer cancel()
 	fail := func(stage string, err error) (sdk.Verdict, error) {
-		return sdk.Verdict{}, &EvaluationError{ent.policy.ID, stage, time.Since(start), err}
+		return sdk.Verdict{}, &EvaluationError{Policy: ent.policy.ID, Stage: stage, Err: err}
 	}
 	p := &permit{engine: e}
 	if err := p.take(ctx); err != nil {
@@ -159,10 +163,9 @@ func (e *Engine) ask(ctx context.Context, ent *entry, req *sdk.Request) (sdk.Ver
 // askBuiltin asks a built-in that may not ask the host: it waits for nothing,
 // and is done before others would have passed it a permit or set a timer.
 func (e *Engine) askBuiltin(ctx context.Context, ent *entry, req *sdk.Request) (sdk.Verdict, error) {
-	start := time.Now()
 	v, err := ent.program.Evaluate(ctx, req)
 	if err != nil {
-		return sdk.Verdict{}, &EvaluationError{ent.policy.ID, "call", time.Since(start), err}
+		return sdk.Verdict{}, &EvaluationError{Policy: ent.policy.ID, Stage: "call", Err: err}
 	}
 	return v, nil
 }
@@ -235,7 +238,7 @@ func (e *EvaluationError) text() string {
 // decide applies the policy's mode, its right to mutate, its message and its
 // failurePolicy, in the order of Kubewarden's policy server.
 func (e *Engine) decide(ent *entry, req *sdk.Request, d Decision) Decision {
-	p := ent.policy
+	p := &ent.policy
 	if d.Err != nil && p.FailurePolicy == policy.Ignore {
 		d.Response = review.Response{UID: req.UID, Allowed: true, Warnings: []string{
 			"failurePolicy Ignore, the request was not judged: " + d.Response.Status.Message,
@@ -244,7 +247,7 @@ func (e *Engine) decide(ent *entry, req *sdk.Request, d Decision) Decision {
 	}
 	if p.Mode == policy.Monitor {
 		e.opts.Log.Info("policy evaluation (monitor mode)", "policy_id", p.ID, "allowed_to_mutate", p.AllowedToMutate,
-			"request", req.UID, "allowed", d.Response.Allowed, "mutated", d.Response.Patch != nil, "message", messageOf(d.Response))
+			"request", req.UID, "template", d.Template, "allowed", d.Response.Allowed, "mutated", d.Response.Patch != nil, "message", messageOf(d.Response))
 		d.Response.Allowed, d.Response.Patch, d.Response.Status = true, nil, nil
 		return d
 	}

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/warder-dev/warder/policy"
 	"github.com/warder-dev/warder/review"
@@ -138,7 +137,6 @@ const (
 // and makes the group's decision of what they say. The error is an
 // *EvaluationError.
 func (g *group) ask(ctx context.Context, e *Engine, ent *entry, req *sdk.Request) (Decision, error) {
-	start := time.Now()
 	said := map[string]Decision{}
 	value := g.expression.Evaluate(func(name string) cel.Value {
 		d := e.judge(ctx, g.members[name], req)
@@ -160,7 +158,7 @@ func (g *group) ask(ctx context.Context, e *Engine, ent *entry, req *sdk.Request
 	case cel.False:
 		d.Response.Status = &review.Status{Message: ent.policy.Group.Message, Causes: causes(said)}
 	case cel.Unknown:
-		return Decision{}, &EvaluationError{ent.policy.ID, "members", time.Since(start), undecided(said)}
+		return Decision{}, &EvaluationError{Policy: ent.policy.ID, Stage: "members", Err: undecided(said)}
 	default:
 	}
 	return d, nil

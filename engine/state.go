@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/warder-dev/warder/policy"
@@ -115,6 +116,9 @@ type bundle struct {
 	mutates bool
 	all     []*entry // in the order of evaluation
 	refs    atomic.Int64
+
+	mu      sync.Mutex // held by whoever adds a line-up
+	lineups atomic.Pointer[map[shape]*lineup]
 }
 
 func newBundle(name string, all []*entry) *bundle {
@@ -127,7 +131,72 @@ func newBundle(name string, all []*entry) *bundle {
 		ent.refs.Add(1) // the state holds it
 	}
 	b.refs.Store(1)
+	b.lineups.Store(&map[shape]*lineup{})
 	return b
+}
+
+// shape is all of a request that decides which rules match it.
+type shape struct {
+	raw, inside bool
+	operation   sdk.Operation
+	resource    sdk.GroupVersionResource
+	sub         string
+}
+
+// lineup is which policies of a bundle judge requests of one shape.
+type lineup struct{ mutating, builtins, guests []seat }
+
+// seat is a policy in its place in the bundle.
+type seat struct {
+	place int
+	entry *entry
+}
+
+// maxLineups bounds the line-ups that a bundle keeps: more than a cluster has of
+// resources and operations. Whoever makes up resources shall not take the memory.
+const maxLineups = 2048
+
+// lineup returns who judges a request. A policy whose rules do not match is looked
+// at once for each shape of a request, and costs nothing after that.
+func (b *bundle) lineup(req *sdk.Request) *lineup {
+	of := shape{raw: req.Raw != nil}
+	if !of.raw {
+		of = shape{false, policy.InNamespace(req), req.Operation, req.Resource, req.SubResource}
+	}
+	known := *b.lineups.Load()
+	if who := known[of]; who != nil {
+		return who
+	}
+	who := &lineup{}
+	for i, ent := range b.all {
+		switch s := (seat{i, ent}); {
+		case !ent.matches(req):
+		case b.mutates && ent.policy.AllowedToMutate:
+			who.mutating = append(who.mutating, s)
+		case ent.runtime == nativeRuntime || ent.err != nil:
+			who.builtins = append(who.builtins, s)
+		default:
+			who.guests = append(who.guests, s)
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if known = *b.lineups.Load(); len(known) < maxLineups {
+		more := maps.Clone(known)
+		more[of.clone()] = who
+		b.lineups.Store(&more)
+	}
+	return who
+}
+
+// clone returns the shape without the text of the request that it comes from.
+func (s shape) clone() shape {
+	return shape{
+		raw: s.raw, inside: s.inside, operation: sdk.Operation(strings.Clone(string(s.operation))), sub: strings.Clone(s.sub),
+		resource: sdk.GroupVersionResource{
+			Group: strings.Clone(s.resource.Group), Version: strings.Clone(s.resource.Version), Resource: strings.Clone(s.resource.Resource),
+		},
+	}
 }
 
 // acquire takes hold of the bundle and its policies, unless it is gone already.

@@ -124,9 +124,9 @@ func (p *plan) steps() {
 		switch {
 		case k.name != BundledName(p.server) || both.matchesAs(want):
 			p.set.Widen = append(p.set.Widen, want.object(k))
-		case both.matchesAs(now) || len(changed) == 1 && len(p.set.Delete) == 0:
+		case both.matchesAs(now):
 			p.set.Narrow = append(p.set.Narrow, want.object(k))
-		default: // a policy may move to another configuration, and one here
+		default: // a policy may move from one webhook to another
 			p.set.Widen = append(p.set.Widen, both.object(k))
 			p.set.Narrow = append(p.set.Narrow, want.object(k))
 		}

@@ -49,8 +49,7 @@ type KindWebhooks struct {
 	// URL, when it is not empty, is used in place of the Service: the controller
 	// runs outside of the cluster. Paths are added to it.
 	URL string
-	// CABundle, in PEM, is whom the API server trusts. The controller writes it
-	// when it is empty.
+	// CABundle, in PEM, is whom the API server trusts.
 	CABundle []byte
 	// Labels of the objects, besides those by which they are found.
 	Labels map[string]string

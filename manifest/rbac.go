@@ -91,8 +91,7 @@ func controllerRules() []rbacv1.PolicyRule {
 		grant(list(groupPolicies), kinds("/status"), list("get", "patch", "update")),
 		grant(list(rbacv1.GroupName), list("clusterrolebindings"), list("create", "delete", "get", "list", "patch", "update", "watch")),
 		bind,
-		grant(list("events.k8s.io"), list("events"), list("create", "patch")),
-		grant(list(""), list("events"), list("create", "patch")),
+		grant(list("events.k8s.io"), list("events"), list("create", "patch", "update")),
 	}
 }
 
@@ -103,7 +102,6 @@ func controllerNamespaceRules() []rbacv1.PolicyRule {
 	bind.ResourceNames = list(RoleServer)
 	return []rbacv1.PolicyRule{
 		grant(list(""), list("configmaps", "secrets", "serviceaccounts", "services"), all),
-		grant(list(""), list("pods"), list("get", "list", "watch")),
 		grant(list("apps"), list("deployments"), all),
 		grant(list("policy"), list("poddisruptionbudgets"), all),
 		grant(list(rbacv1.GroupName), list("rolebindings"), all),

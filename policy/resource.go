@@ -131,8 +131,9 @@ type attributes struct {
 }
 
 // BundleOf names the bundle that a policy is in: policies of one server with the
-// same name share a webhook. It is "v-" or, of mutating ones, "m-", and sixteen
-// hexadecimal digits of what the API server knows of the webhook.
+// same name share a webhook. It is ValidatingBundle or, of mutating ones,
+// "mutate-", and sixteen hexadecimal digits of what the API server knows of the
+// webhook.
 func BundleOf(r v1.Policy) string {
 	a := attributes{
 		Namespace:       r.Object.GetNamespace(),
@@ -155,9 +156,9 @@ func BundleOf(r v1.Policy) string {
 		panic(fmt.Sprintf("policy: attributes of %s: %v", r.UniqueName(), err))
 	}
 	sum := sha256.Sum256(text)
-	prefix := "v-"
+	prefix := ValidatingBundle
 	if r.Mutating() {
-		prefix = "m-"
+		prefix = "mutate-"
 	}
 	return prefix + hex.EncodeToString(sum[:8])
 }

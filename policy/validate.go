@@ -254,15 +254,14 @@ func includes(wide, resource string, hasSub bool) bool {
 }
 
 // Matches reports whether the policy judges the request: it has no rules, or
-// one of them has the request's operation, group, version, resource and scope, or
-// it expands the request. A raw request has none of these and matches always.
-func (p Policy) Matches(req *sdk.Request) bool { return p.matchesAsIs(req) || p.expands(req) != nil }
-
-func (p Policy) matchesAsIs(req *sdk.Request) bool {
+// one of them has the request's operation, group, version, resource and scope. A
+// raw request has none of these and matches always.
+func (p Policy) Matches(req *sdk.Request) bool {
 	if len(p.Rules) == 0 || req.Raw != nil {
 		return true
 	}
-	return slices.ContainsFunc(p.Rules, func(r Rule) bool { return r.matches(req) })
+	// What makes the pods that a rule names is matched too, see Expands.
+	return slices.ContainsFunc(p.Rules, func(r Rule) bool { return r.matches(req) }) || p.expands(req) != nil
 }
 
 func (r Rule) matches(req *sdk.Request) bool {
@@ -280,17 +279,21 @@ func (r Rule) matches(req *sdk.Request) bool {
 		})
 }
 
-// holds reports whether the request is about something of that scope. A request
+// InNamespace reports whether a request is about something in a namespace. One
 // for a namespace has that namespace's name as its own, and is about the cluster
 // nevertheless, as in the API server: k8s.io/apiserver
 // plugin/webhook/predicates/rules.
+func InNamespace(req *sdk.Request) bool {
+	return req.Namespace != "" && req.Resource != (sdk.GroupVersionResource{Version: "v1", Resource: "namespaces"})
+}
+
+// holds reports whether the request is about something of that scope.
 func (s Scope) holds(req *sdk.Request) bool {
-	inside := req.Namespace != "" && req.Resource != (sdk.GroupVersionResource{Version: "v1", Resource: "namespaces"})
 	switch s {
 	case Namespaced:
-		return inside
+		return InNamespace(req)
 	case Cluster:
-		return !inside
+		return !InNamespace(req)
 	}
 	return true
 }

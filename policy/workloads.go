@@ -96,12 +96,14 @@ func (r Rule) createsPods() bool {
 // request that the policy judges by the pod that it would create; nil when it
 // judges the object itself or nothing. What its own rules match it sees as it is.
 func (p Policy) Expands(req *sdk.Request) []string {
-	if p.Workloads != ExpandWorkloads || p.matchesAsIs(req) {
+	way := p.expands(req)
+	if way == nil || req.Raw != nil || slices.ContainsFunc(p.Rules, func(r Rule) bool { return r.matches(req) }) {
 		return nil
 	}
-	return p.expands(req)
+	return way
 }
 
+// expands is Expands where no rule of the policy's own matches.
 func (p Policy) expands(req *sdk.Request) []string {
 	if p.Workloads != ExpandWorkloads || req.SubResource != "" || req.Operation != sdk.Create && req.Operation != sdk.Update {
 		return nil

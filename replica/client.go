@@ -145,9 +145,9 @@ func (c *client) explain(err error, namespace string) error {
 	const resource = v1alpha1.ResourceReplicas + ".policies.warder.dev"
 	switch {
 	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
-		return fmt.Errorf("the ServiceAccount of this server needs the verbs get, create, patch and delete on %s in namespace %q: %w", resource, namespace, err)
+		return fmt.Errorf("the ServiceAccount of this server needs the verbs create, patch and delete on %s in namespace %q: %w", resource, namespace, err)
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("the CustomResourceDefinition %s or the namespace %q is missing: %w", resource, namespace, err)
 	}
-	return err
+	return withoutURL(err)
 }

@@ -18,9 +18,7 @@ import (
 // kept is a keeper without an API server: its events are made by hand.
 type kept struct {
 	*keeper
-	t       *testing.T
-	engine  *recorded
-	version int
+	engine *recorded
 }
 
 // keep runs a test with a keeper, in time that passes when everybody waits.
@@ -28,7 +26,7 @@ func keep(t *testing.T, do func(t *testing.T, k *kept)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		e := newEngine(t)
-		k := &kept{keeper: newKeeper(Options{PolicyServer: "default", Engine: e}.withDefaults()), t: t, engine: e}
+		k := &kept{keeper: newKeeper(Options{PolicyServer: "default", Engine: e}.withDefaults()), engine: e}
 		k.loadUntil(t.Context())
 		swept := make(chan struct{})
 		go func() {
@@ -36,7 +34,7 @@ func keep(t *testing.T, do func(t *testing.T, k *kept)) {
 			k.sweepUntilDone(t.Context())
 		}()
 		t.Cleanup(func() { <-swept })
-		k.keeper.update(v1.ResourcePolicyServers, server())
+		k.update(v1.ResourcePolicyServers, server())
 		do(t, k)
 	})
 }
@@ -46,12 +44,12 @@ func (k *kept) put(p *v1.ClusterAdmissionPolicy) {
 	if p.UID == "" {
 		p.UID = "first"
 	}
-	k.keeper.update("clusteradmissionpolicies", p.DeepCopy())
+	k.update("clusteradmissionpolicies", p.DeepCopy())
 	synctest.Wait()
 }
 
 func (k *kept) delete(p *v1.ClusterAdmissionPolicy) {
-	k.keeper.remove("clusteradmissionpolicies", p.DeepCopy())
+	k.remove("clusteradmissionpolicies", p.DeepCopy())
 	synctest.Wait()
 }
 
@@ -196,6 +194,36 @@ func TestAReplacedListTakesAwayWhatIsNotInIt(t *testing.T) {
 		k.pass(10 * time.Second)
 		if !k.engine.Has("kw.cap.stays") || k.engine.Has("kw.cap.goes") {
 			t.Error("want the one unloaded that is not in the list")
+		}
+	})
+}
+
+func TestARegistryThatHangsDoesNotHoldUpAnotherModule(t *testing.T) {
+	keep(t, func(t *testing.T, k *kept) {
+		start := time.Now()
+		p := clusterPolicy("p", hangs, "")
+		k.put(p)
+		if s := k.status(); len(s.Exceptions) != 1 || s.Exceptions[0].State != v1alpha1.Loading {
+			t.Errorf("exceptions %+v, want it loading", s.Exceptions)
+		}
+		p.Spec.Module, p.Generation = privileged, 2
+		k.put(p)
+		if s := k.status(); len(s.Exceptions) != 0 || time.Since(start) != 0 {
+			t.Errorf("exceptions %+v after %s, want the other module at once", s.Exceptions, time.Since(start))
+		}
+	})
+}
+
+func TestAnInvalidPolicyThatIsSeenFirstIsInTheEngineNevertheless(t *testing.T) {
+	keep(t, func(t *testing.T, k *kept) {
+		p := clusterPolicy("p", privileged, "")
+		p.Spec.Rules[0].Resources = []string{"*", "pods"}
+		k.put(p)
+		if s := k.status(); len(s.Exceptions) != 1 || s.Exceptions[0].State != v1alpha1.Failed || s.Exceptions[0].Stage != "spec" {
+			t.Errorf("exceptions %+v, want it failed for its spec", s.Exceptions)
+		}
+		if !k.engine.Has("kw.cap.p") {
+			t.Error("a bundle would let through what the policy is there for")
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"math"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -80,13 +81,21 @@ func (a ages) Describe(to chan<- *prometheus.Desc) {
 func (a ages) Collect(to chan<- prometheus.Metric) {
 	k, r := a.replica.keeper, a.replica.report
 	k.mu.Lock()
-	for resource, at := range k.seen {
-		to <- prometheus.MustNewConstMetric(a.desc.observed, prometheus.GaugeValue, time.Since(at).Seconds(), resource)
+	for _, resource := range resources() {
+		to <- age(a.desc.observed, k.seen[resource], resource)
 	}
 	k.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.wrote.at.IsZero() {
-		to <- prometheus.MustNewConstMetric(a.desc.report, prometheus.GaugeValue, time.Since(r.wrote.at).Seconds())
+	to <- age(a.desc.report, r.wrote.at)
+}
+
+// age is how long ago something was, and infinite of what never was: an alert on
+// it goes off then, too.
+func age(desc *prometheus.Desc, at time.Time, labels ...string) prometheus.Metric {
+	value := math.Inf(1)
+	if !at.IsZero() {
+		value = time.Since(at).Seconds()
 	}
+	return prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 }

@@ -33,7 +33,13 @@ type recorded struct {
 
 func newEngine(t testing.TB) *recorded {
 	t.Helper()
-	e, err := engine.New(engine.Options{})
+	e, err := engine.New(engine.Options{Fetch: func(ctx context.Context, uri string) (engine.Fetched, error) {
+		if uri != hangs {
+			return engine.Fetched{}, fmt.Errorf("module %q: there is none", uri)
+		}
+		<-ctx.Done()
+		return engine.Fetched{}, ctx.Err()
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,6 +104,7 @@ const (
 	privileged = "builtin://pod-privileged"
 	labels     = "builtin://safe-labels"
 	nowhere    = "builtin://nowhere"
+	hangs      = "https://registry.example.com/policy.wasm" // never answers
 )
 
 func wantLabel(name string) string { return fmt.Sprintf(`{"mandatory_labels":[%q]}`, name) }
@@ -393,7 +400,7 @@ func TestAReplicaThatCannotReportServesNevertheless(t *testing.T) {
 		code int
 		want string
 	}{
-		"forbidden":  {http.StatusForbidden, "needs the verbs get, create, patch and delete on policyserverreplicas.policies.warder.dev in namespace"},
+		"forbidden":  {http.StatusForbidden, "needs the verbs create, patch and delete on policyserverreplicas.policies.warder.dev in namespace"},
 		"no such":    {http.StatusNotFound, "the CustomResourceDefinition policyserverreplicas.policies.warder.dev or the namespace"},
 		"overloaded": {http.StatusServiceUnavailable, "report not written"},
 	} {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"sync"
 	"time"
 
@@ -113,6 +114,7 @@ func (s *source) note(verb string, err error) {
 	if errors.Is(err, context.Canceled) {
 		return // it was stopped
 	}
+	err = withoutURL(err)
 	if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
 		err = fmt.Errorf("the ServiceAccount of this server needs the verb %q on %s.%s: %w", verb, s.resource, v1.GroupVersion().Group, err)
 	}
@@ -128,6 +130,15 @@ func (s *source) note(verb string, err error) {
 		s.log.Error("watch does not work; what is loaded goes on to be served", "error", err)
 	}
 	s.failure = err
+}
+
+// withoutURL is an error of a request without its URL, which is another one each
+// time and says nothing that is not said besides.
+func withoutURL(err error) error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		return u.Err
+	}
+	return err
 }
 
 // Add, Update, Delete, Replace, Bookmark and Resync are called by client-go, one

@@ -37,6 +37,20 @@ func Diff(before, after json.RawMessage) (json.RawMessage, error) {
 	return append(d.ops, ']'), nil
 }
 
+// Equal reports whether Diff finds nothing. It stops at the first difference.
+// Text that is not JSON equals nothing but itself.
+func Equal(a, b json.RawMessage) bool {
+	if bytes.Equal(a, b) {
+		return true
+	}
+	if sdk.Check(a) != nil || sdk.Check(b) != nil {
+		return false
+	}
+	d := differ{first: true}
+	d.compare(parse(string(a)), parse(string(b)))
+	return d.ops == nil
+}
+
 func isNull(text []byte) bool { return string(bytes.TrimSpace(text)) == "null" }
 
 // differ collects operations. path is the pointer to where it is.
@@ -44,6 +58,8 @@ type differ struct {
 	ops  []byte // nil, or a list without its last bracket
 	path []byte
 	deep int
+	// first is for whoever asks only whether there is one.
+	first bool
 }
 
 // lazyDepth is how deep the texts of two values are compared before they are
@@ -53,6 +69,9 @@ type differ struct {
 const lazyDepth = 32
 
 func (d *differ) compare(left, right node) {
+	if d.first && d.ops != nil {
+		return
+	}
 	how := everything
 	if d.deep < lazyDepth {
 		if left.raw == right.raw {
@@ -129,6 +148,9 @@ func (d *differ) enter(name string) int {
 
 func (d *differ) add(op string, value node) {
 	d.open(op)
+	if d.first {
+		return
+	}
 	d.ops = append(d.ops, `,"value":`...)
 	d.ops = append(value.appendTo(d.ops), '}')
 }

@@ -211,7 +211,28 @@ func FuzzDiff(f *testing.F) {
 		if problem := checkDiff(before, after); problem != "" {
 			t.Error(problem)
 		}
+		checkEqual(t, before, after)
 	})
+}
+
+// checkEqual fails when Equal does not say what Diff says.
+func checkEqual(t *testing.T, a, b []byte) {
+	t.Helper()
+	patch, err := Diff(a, b)
+	if have, want := Equal(a, b), err == nil && patch == nil; have != want {
+		t.Errorf("Equal(%q, %q) = %t, and Diff = %s, %v", a, b, have, patch, err)
+	}
+}
+
+func TestEqualIsWhereDiffFindsNothing(t *testing.T) {
+	texts := []string{`{"a":[1,{"b":1.0}],"c":null}`, ` { "c" : null , "a":[1,{"b":1.00} ]}`, `{"a":[1,{"b":1}],"c":null}`, `{"a":[1,{"b":1.0}]}`,
+		`{"a":[1],"c":null}`, `{"a":[1,{"b":1.0},2],"c":null}`, `[]`, `{}`, `null`, `""`, ``, `{`, strings.Repeat("[", 50) + strings.Repeat("]", 50),
+		strings.Repeat("[", 50) + "1" + strings.Repeat("]", 50)}
+	for _, a := range texts {
+		for _, b := range texts {
+			checkEqual(t, []byte(a), []byte(b))
+		}
+	}
 }
 
 func BenchmarkDiffOneLabel(b *testing.B) {

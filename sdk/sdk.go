@@ -58,8 +58,9 @@ type Request struct {
 	// the API server. When it is set, only UID is meaningful beside it.
 	Raw json.RawMessage
 
-	object []byte // Object, with the rest of the review behind it
-	spans  *spans // of the review
+	object    []byte // Object, with the rest of the review behind it
+	oldObject []byte // and OldObject
+	spans     *spans // of the review
 }
 
 // Operation is a verb of the API server.

@@ -114,19 +114,31 @@ func (s *spans) jump(text []byte, i int) (int, error) {
 	return jumpValue(text, i)
 }
 
-// whole returns the object of the request as a piece of the review's text, with
-// what is known of it, when that is what Object still is.
-func (r *Request) whole() ([]byte, *spans) {
-	if len(r.object) == len(r.Object) && len(r.object) > 0 && &r.object[0] == &r.Object[0] {
-		return r.object, r.spans
+// whole returns a document of the request as the piece of text that it was
+// found in, with what is known of it, when that is what the document still is.
+func (r *Request) whole(document json.RawMessage, found []byte) ([]byte, *spans) {
+	if len(found) == len(document) && len(found) > 0 && &found[0] == &document[0] {
+		return found, r.spans
 	}
-	return r.Object, nil
+	return document, nil
 }
 
-// viewObject is View of the object, faster where the review was checked here.
-func (r *Request) viewObject() Value {
-	text, known := r.whole()
+func (r *Request) view(document json.RawMessage, found []byte) Value {
+	text, known := r.whole(document, found)
 	v := View(json.RawMessage(text))
 	v.doc.spans = known
 	return v
+}
+
+// ViewObject is View of the object, faster where the review was checked here.
+func (r *Request) ViewObject() Value { return r.view(r.Object, r.object) }
+
+// ViewOldObject is ViewObject of the old object.
+func (r *Request) ViewOldObject() Value { return r.view(r.OldObject, r.oldObject) }
+
+// SetObject makes the text the object of a request that has no old object. Hosts
+// call it for a request that they make themselves.
+func (r *Request) SetObject(t *Text) {
+	r.object, r.spans = t.raw, &t.spans
+	r.Object = r.object[:len(r.object):len(r.object)]
 }

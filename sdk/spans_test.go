@@ -105,7 +105,7 @@ func TestAReplacedObjectIsReadAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, known := req.whole(); known == nil {
+	if _, known := req.whole(req.Object, req.object); known == nil {
 		t.Fatal("nothing is known of the object that was checked")
 	}
 	changed := *req
@@ -121,5 +121,38 @@ func TestAReplacedObjectIsReadAnew(t *testing.T) {
 	}
 	if got := string(spec.Raw()); !strings.HasSuffix(got, "]}") || !json.Valid(spec.Raw()) {
 		t.Errorf("spec = %s", got)
+	}
+}
+
+func TestEveryDocumentOfARequestIsLookedAtTheSame(t *testing.T) {
+	document := spansCase()
+	text := []byte(`{"uid":"1","kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},` +
+		`"operation":"UPDATE","userInfo":{},"object":` + document + `,"oldObject": ` + document + ` }`)
+	checked, err := CheckText(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := checked.Request(checked.View())
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := CheckText([]byte(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := &Request{}
+	own.SetObject(made)
+	for name, v := range map[string]Value{"object": req.ViewObject(), "old object": req.ViewOldObject(), "object that was set": own.ViewObject()} {
+		if v.doc.spans == nil {
+			t.Errorf("%s: nothing is known of it", name)
+		}
+		sameWalk(t, View([]byte(document)), v)
+	}
+	if string(own.Object) != document || own.ViewOldObject().Exists() {
+		t.Errorf("object %s, want %s and no old one", own.Object, document)
+	}
+	own.Object = []byte(`{"a":1}`)
+	if v := own.ViewObject(); v.doc.spans != nil || v.Get("a").Int() != 1 {
+		t.Errorf("an object that was replaced is read as the one before")
 	}
 }

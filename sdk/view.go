@@ -335,7 +335,7 @@ func (r *Request) PodSpec() (Value, error) {
 	if !ok {
 		return Value{}, fmt.Errorf("%w, have %q", ErrNoPodSpec, r.Kind.Kind)
 	}
-	spec := r.viewObject().Get(way...)
+	spec := r.ViewObject().Get(way...)
 	if spec.raw != nil && !spec.is("an object") {
 		return Value{}, spec.Err()
 	}

@@ -184,6 +184,7 @@ func (p *parser) requestField(r *Request, name string, v []byte) {
 		r.object, r.spans = v, p.spans
 	case "oldObject":
 		r.OldObject = document()
+		r.oldObject, r.spans = v, p.spans
 	case "options":
 		r.Options = document()
 	}

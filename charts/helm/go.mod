@@ -10,7 +10,7 @@ replace github.com/warder-dev/warder/devcluster => ../../devcluster
 
 require (
 	github.com/google/go-cmp v0.7.0
-	github.com/warder-dev/warder v0.0.0-00010101000000-000000000000
+	github.com/warder-dev/warder v0.0.0
 	github.com/warder-dev/warder/devcluster v0.0.0-00010101000000-000000000000
 	helm.sh/helm/v4 v4.3.1
 	k8s.io/api v0.37.2

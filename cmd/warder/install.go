@@ -94,9 +94,7 @@ func (f *installFlags) run(cmd *cobra.Command) error {
 	f.opts.Replicas, f.opts.ServerReplicas, f.opts.Workloads = f.replicas, f.servers, v1.Workloads(f.workloads)
 	if f.recommended {
 		f.opts.Recommended.Mode = v1.Mode(f.mode)
-		for _, name := range library.Names() {
-			f.opts.Recommended.BuiltIn = append(f.opts.Recommended.BuiltIn, name)
-		}
+		f.opts.Recommended.BuiltIn = library.Names()
 	}
 	if err := f.opts.Validate(); err != nil {
 		return usagef("install: %v", err)
@@ -158,7 +156,7 @@ func printObjects(w io.Writer, opts manifest.InstallOptions) error {
 }
 
 func newInstaller(out *teller) (*install.Client, error) {
-	config, err := clusterConfig()
+	config, err := clusterConfig("")
 	if clientcmd.IsEmptyConfig(err) {
 		return nil, errors.New("there is no cluster: set KUBECONFIG, or write ~/.kube/config")
 	}

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
@@ -10,6 +13,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"k8s.io/client-go/rest"
+
+	"github.com/warder-dev/warder/engine"
+	"github.com/warder-dev/warder/replica"
 )
 
 // update writes the golden files anew: go test ./cmd/warder -run Metrics -update.
@@ -43,13 +52,36 @@ func metricLines(page string) []string {
 	return lines
 }
 
+// replicaMetrics returns what a replica adds to /metrics.
+func replicaMetrics(t *testing.T) string {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	eng, err := engine.New(engine.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer eng.Close()
+	r, err := replica.New(replica.Options{
+		Config: &rest.Config{Host: "127.0.0.1:1"}, PolicyServer: "default", Namespace: "warder", Engine: eng, Metrics: replica.NewMetrics(registry),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	r.Run(ctx, func() {})
+	w := httptest.NewRecorder()
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	return w.Body.String()
+}
+
 func TestMetricsAreThoseOfTheDocumentation(t *testing.T) {
 	s := startServe(t, privileged+"broken: {module: \"builtin://nowhere\"}\n")
 	if have := s.ask("/validate/privileged"); !strings.Contains(have, rejected) {
 		t.Fatal(have)
 	}
 	page := s.get("/metrics")
-	have := metricLines(page)
+	have := metricLines(page + replicaMetrics(t))
 	if *update {
 		if err := os.WriteFile(metricsFile, []byte(strings.Join(have, "\n")+"\n"), 0o644); err != nil {
 			t.Fatal(err)

@@ -73,7 +73,7 @@ Run the policy server:              warder serve --policies policies.yml`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
 	addGroup(root, "server", "Server:", newServe(), newDemo())
-	addGroup(root, "cluster", "Cluster:", newInstall(), newUninstall())
+	addGroup(root, "cluster", "Cluster:", newInstall(), newUninstall(), newController())
 	addGroup(root, "policies", "Policies as artifacts:", newPull(), newPush(), newDigest(), newPolicies(), newRm(), newSave(), newLoad(),
 		newRegistry(), newAnnotate(), newInspect())
 	addGroup(root, "signatures", "Signatures:", newVerify(), newSign(), newKeygen())

@@ -176,8 +176,11 @@ func (l *loader) keepLoaded(ctx context.Context) {
 }
 
 // refresh lets the engine load again what has changed where it comes from, and
-// what did not load, until ctx is done.
+// what did not load, until ctx is done. It does not wait for one policy before it
+// looks at the others.
 func (l *loader) refresh(ctx context.Context) {
+	var refreshing sync.WaitGroup
+	defer refreshing.Wait()
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
 	for {
@@ -185,12 +188,14 @@ func (l *loader) refresh(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			if l.engine.Refresh(ctx) {
-				l.report()
-				if l.replica != nil {
-					l.replica.Changed()
+			refreshing.Go(func() {
+				if l.engine.Refresh(ctx) {
+					l.report()
+					if l.replica != nil {
+						l.replica.Changed()
+					}
 				}
-			}
+			})
 		}
 	}
 }

@@ -199,7 +199,7 @@ func (o *origin) stampOf(uri string) string {
 // services are what the server's policies ask.
 func (o *origin) services(metrics *capability.Metrics) (capability.Services, error) {
 	s := capability.Services{Images: o, Signatures: o, Cache: capability.NewCache(), Metrics: metrics}
-	config, err := clusterConfig()
+	config, err := clusterConfig("")
 	switch {
 	case err == nil:
 	case o.config.policyServer == "" && (clientcmd.IsEmptyConfig(err) || o.config.ignoreKube):
@@ -217,11 +217,17 @@ func (o *origin) services(metrics *capability.Metrics) (capability.Services, err
 	return s, nil
 }
 
-// clusterConfig says how the cluster is reached: that of $KUBECONFIG or
-// ~/.kube/config, otherwise the one that the pod is in.
-func clusterConfig() (*rest.Config, error) {
-	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
-		clientcmd.NewDefaultClientConfigLoadingRules(), &clientcmd.ConfigOverrides{}).ClientConfig()
+// clusterConfig says how the cluster is reached: that of the file, if one is
+// named, of $KUBECONFIG or ~/.kube/config, otherwise the one that the pod is in.
+func clusterConfig(kubeconfig string) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{}).ClientConfig()
+	if err != nil {
+		return nil, err
+	}
+	config.UserAgent = "warder/" + version()
+	return config, nil
 }
 
 // Digest implements capability.Images, as Manifest and Config do.

@@ -19,7 +19,7 @@ import (
 // replica returns what keeps the engine's policies those that name the
 // PolicyServer.
 func (c *serveConfig) replica(eng *engine.Engine, log *slog.Logger, registry *prometheus.Registry) (*replica.Replica, error) {
-	config, err := clusterConfig()
+	config, err := clusterConfig("")
 	if err != nil {
 		return nil, err
 	}

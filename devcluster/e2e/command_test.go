@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -169,16 +170,17 @@ func TestForegroundStopsOnSignal(t *testing.T) {
 	cmd := devcluster(t, dir, "up")
 	var log bytes.Buffer
 	cmd.Stderr = &log
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is up", func(context.Context) error {
-		state, err := cluster.ReadState(dir)
-		if err == nil && !state.Running {
-			err = errors.New("it is not")
-		}
-		return err
-	})
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if want := "export KUBECONFIG=" + cluster.KubeconfigPath(dir) + "\n"; line != want {
+		t.Fatalf("up printed %q, %v; want %q\n%s", line, err, want, &log)
+	}
 	if _, err := clientcmd.LoadFromFile(cluster.KubeconfigPath(dir)); err != nil {
 		t.Error(err)
 	}

@@ -72,6 +72,22 @@ func TestPoliciesAreEnforcedAndNoMore(t *testing.T) {
 		t.Log(err)
 	})
 
+	t.Run("bad settings are refused in the policy's own words", func(t *testing.T) {
+		// The controller registers its webhooks once it can answer.
+		s.Eventually(func() string {
+			_, err := s.TryApply(capOf("bad", "builtin://safe-labels", `{"mandatory_labels": ["a"], "denied_labels": ["a"]}`))
+			if err == nil || !strings.Contains(err.Error(), "spec.settings: Invalid value") ||
+				!strings.Contains(err.Error(), "These labels cannot be mandatory and denied at the same time: a") {
+				return fmt.Sprintf("error = %v, want the policy's own about its settings", err)
+			}
+			return ""
+		})
+		_, err := s.TryApply(capOf("bad", "builtin://pod-privilege", ""))
+		if err == nil || !strings.Contains(err.Error(), "did you mean") {
+			t.Errorf("error = %v, want a suggestion for the module", err)
+		}
+	})
+
 	t.Run("from apply to enforced", func(t *testing.T) {
 		var took []time.Duration
 		for i := range 50 {

@@ -338,3 +338,25 @@ func TestInstallTakesKubewardenOver(t *testing.T) {
 		t.Error("uninstall has removed what it did not make")
 	}
 }
+
+// TestUninstallWhileNothingIsJudged has a controller that lives, which registers
+// what is removed, and a policy about everything that nobody judges.
+func TestUninstallWhileNothingIsJudged(t *testing.T) {
+	s := stage.Bare(t, cluster.Options{})
+	before := s.Inventory()
+	s.Warder("install", "--wait", "--timeout="+stage.Patience.String())
+	everything := strings.ReplaceAll(capOf("everything", "builtin://pod-privileged", ""),
+		`{apiGroups: [""], apiVersions: [v1], resources: [pods], operations: [CREATE]}`,
+		`{apiGroups: ["*"], apiVersions: ["*"], resources: ["*/*"], operations: ["*"]}`)
+	s.Ready(s.Apply(everything))
+	s.Apply("{apiVersion: policies.kubewarden.io/v1, kind: PolicyServer, metadata: {name: default}, spec: {replicas: 0}}")
+	s.Eventually(func() string {
+		_, err := s.Client.CoreV1().ConfigMaps("default").Create(t.Context(), configMap("x"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err == nil {
+			return "somebody judges still"
+		}
+		return ""
+	})
+	t.Log(s.Warder("uninstall", "--yes"))
+	leaves(s, before)
+}

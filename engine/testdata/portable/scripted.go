@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/warder-dev/warder/sdk"
 )
@@ -17,6 +19,8 @@ type script struct {
 	Annotations map[string]string `json:"annotations"`
 	// Append is put at the end of the object's field "trail", if it has one.
 	Append string `json:"append"`
+	// Set are values by JSON pointer, put into the object in the order of the pointers.
+	Set map[string]json.RawMessage `json:"set"`
 	// Error is why there is no verdict.
 	Error string `json:"error"`
 	// Loop keeps the policy from ever giving a verdict, but on the request with
@@ -71,6 +75,9 @@ func scripted(ctx context.Context, s *script, req *sdk.Request) (sdk.Verdict, er
 	}
 	if trail := sdk.View(subject).Get("trail"); s.Append != "" && trail.Exists() {
 		v.Patch.Replace("/trail", trail.String()+s.Append)
+	}
+	for _, pointer := range slices.Sorted(maps.Keys(s.Set)) {
+		v.Patch.Set(pointer, s.Set[pointer])
 	}
 	return v, nil
 }
