@@ -24,7 +24,7 @@ import (
 func main() {
 	if err := write("warder"); err != nil {
 		fmt.Fprintln(os.Stderr, "charts: "+err.Error())
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // this is a program, of "go generate"
 	}
 }
 

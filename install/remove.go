@@ -265,6 +265,12 @@ func (c *Client) removeResources(ctx context.Context, o RemoveOptions) error {
 			if err := c.release(ctx, &found[i]); err != nil {
 				return err
 			}
+			if !o.KeepResources {
+				continue
+			}
+			if err := c.forget(ctx, &found[i]); err != nil {
+				return err
+			}
 		}
 	}
 	if o.KeepResources {
@@ -308,6 +314,24 @@ func (c *Client) heldUp(ctx context.Context, kind schema.GroupVersionKind) strin
 		}
 	}
 	return ""
+}
+
+// forget takes the status from an object that stays: it would say for ever that
+// the policy is enforced.
+func (c *Client) forget(ctx context.Context, o *unstructured.Unstructured) error {
+	r, err := c.resource(o.GroupVersionKind(), o.GetNamespace())
+	if err != nil {
+		return err
+	}
+	err = c.patiently(ctx, nameOf(o), func() error {
+		opts := metav1.PatchOptions{FieldManager: FieldManager}
+		_, err := r.Patch(ctx, o.GetName(), types.MergePatchType, []byte(`{"status":null}`), opts, "status")
+		return err
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("%s: status: %w", nameOf(o), err)
+	}
+	return nil
 }
 
 // release takes warder's finalizers from an object and leaves those of others.

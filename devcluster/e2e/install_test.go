@@ -244,10 +244,17 @@ func TestUninstallNeedsNothingOfWarder(t *testing.T) {
 	t.Run("and keeps policies", func(t *testing.T) {
 		broken(s)
 		p := s.Apply(held("kept", "kubewarden.io/finalizer", "example.com/mine"))
+		enforced := []byte(`{"status":{"policyStatus":"active","conditions":[{"type":"Ready","status":"True","reason":"Enforced","message":"","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}`)
+		if _, err := s.Of(p).Patch(t.Context(), "kept", types.MergePatchType, enforced, metav1.PatchOptions{}, "status"); err != nil {
+			t.Fatal(err)
+		}
 		s.Apply(blocksEverything)
 		s.Warder("uninstall", "--keep-crds")
 		if diff := cmp.Diff([]string{"example.com/mine"}, s.Get(p).GetFinalizers()); diff != "" {
 			t.Errorf("finalizers (-want +got):\n%s", diff)
+		}
+		if status := s.Get(p).Object["status"]; status != nil {
+			t.Errorf("nobody enforces the policy, and its status says %v", status)
 		}
 		empty := []string{"namespaces /warder []", "serviceaccounts warder/default []", "configmaps warder/kube-root-ca.crt []"}
 		s.Eventually(func() string {
@@ -348,7 +355,8 @@ func TestUninstallWhileNothingIsJudged(t *testing.T) {
 	everything := strings.ReplaceAll(capOf("everything", "builtin://pod-privileged", ""),
 		`{apiGroups: [""], apiVersions: [v1], resources: [pods], operations: [CREATE]}`,
 		`{apiGroups: ["*"], apiVersions: ["*"], resources: ["*/*"], operations: ["*"]}`)
-	s.Ready(s.Apply(everything))
+	// It would refuse the controller's own writes otherwise.
+	s.Ready(s.Apply(strings.Replace(everything, "mutating: false", "mutating: false\n  mode: monitor", 1)))
 	s.Apply("{apiVersion: policies.kubewarden.io/v1, kind: PolicyServer, metadata: {name: default}, spec: {replicas: 0}}")
 	s.Eventually(func() string {
 		_, err := s.Client.CoreV1().ConfigMaps("default").Create(t.Context(), configMap("x"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})

@@ -3,6 +3,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -171,7 +172,7 @@ func TestHelmInstallsUpgradesAndUninstalls(t *testing.T) {
 		var left []string
 		for _, o := range s.Inventory() {
 			kind := strings.HasPrefix(o, "customresourcedefinitions.") || strings.HasPrefix(o, "apiservices.")
-			if !kind && o != "clusteradmissionpolicies.policies.kubewarden.io /mine []" {
+			if slices.Contains(before, o) || !kind && o != "clusteradmissionpolicies.policies.kubewarden.io /mine []" {
 				left = append(left, o)
 			}
 		}
@@ -183,6 +184,10 @@ func TestHelmInstallsUpgradesAndUninstalls(t *testing.T) {
 	}
 	if err := s.CreatePod("default", stage.Pod("p", stage.Privileged)); err != nil {
 		t.Errorf("nobody judges any more, and the pod is refused: %v", err)
+	}
+
+	if mine.Object["status"] != nil {
+		t.Errorf("nobody enforces the policy, and its status says %v", mine.Object["status"])
 	}
 
 	h.install("")
