@@ -111,12 +111,17 @@ spec:
   - {apiGroups: [""], apiVersions: [v1], resources: [pods], operations: [CREATE]}
 `
 
+// enforced waits until a pod is refused for the policy's reason: until then there
+// may be no endpoint yet.
 func enforced(h helm) {
 	h.t.Helper()
-	err := h.s.CreatePod("default", stage.Pod("p", stage.Privileged))
-	if err == nil || !strings.Contains(err.Error(), "kw.cap.mine: Privileged container is not allowed") {
-		h.t.Fatalf("error = %v, want the policy's reason", err)
-	}
+	h.s.Eventually(func() string {
+		err := h.s.CreatePod("default", stage.Pod("p", stage.Privileged))
+		if err == nil || !strings.Contains(err.Error(), "kw.cap.mine: Privileged container is not allowed") {
+			return fmt.Sprintf("error = %v, want the policy's reason", err)
+		}
+		return ""
+	})
 }
 
 func TestHelmInstallsUpgradesAndUninstalls(t *testing.T) {
