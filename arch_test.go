@@ -82,6 +82,7 @@ func homes() map[string][]string {
 		"k8s.io/apimachinery":                    {"api/*", "policy", "runtime/cel", "capability", "audit", "manifest", "controller", "install", "replica", "cmd/warder"},
 		"k8s.io/apiserver":                       {"runtime/cel"},
 		"k8s.io/client-go":                       {"capability", "audit", "controller", "install", "replica", "cmd/warder"},
+		"k8s.io/klog":                            {"cmd/warder"}, // so that client-go speaks through our log
 		"sigs.k8s.io/controller-runtime":         {"controller", "cmd/warder"},
 	}
 }

@@ -102,12 +102,12 @@ func controllerNamespaceRules() []rbacv1.PolicyRule {
 	bind.ResourceNames = list(RoleServer)
 	return []rbacv1.PolicyRule{
 		grant(list(""), list("configmaps", "secrets", "serviceaccounts", "services"), all),
-		grant(list(""), list("events"), list("create", "patch")), // of the Lease, by client-go
 		grant(list("apps"), list("deployments"), all),
 		grant(list("policy"), list("poddisruptionbudgets"), all),
 		grant(list(rbacv1.GroupName), list("rolebindings"), all),
 		bind,
 		grant(list("coordination.k8s.io"), list("leases"), all),
+		grant(list(""), list("events"), list("create", "patch")), // of the lease
 		grant(list(groupOwn), list("policyserverreplicas"), list("delete", "get", "list", "watch")),
 	}
 }

@@ -13,15 +13,19 @@ import (
 )
 
 // How long a report waits for more to say. One change is reported after a moment
-// in which what belongs to it comes as well: a built-in is loaded in less. Under
-// churn reports get rarer, down to one a second; a change of statuses alone,
-// which nobody waits for, is reported within two.
+// in which what belongs to it comes as well: a built-in is loaded in less. While
+// many policies change at once reports get rarer, down to one a second; a change
+// of statuses alone, which nobody waits for, is reported within two.
 const (
 	firstGap  = 20 * time.Millisecond
 	shortGap  = 200 * time.Millisecond
 	longGap   = time.Second
 	minorGap  = 2 * time.Second
 	firstWait = 200 * time.Millisecond // after a write that did not work, and twice as long each time
+
+	// many is how much there is to say of more than two or three policies: each
+	// begins to load, and is loaded.
+	many = 8
 )
 
 // urgency is how soon something has to be reported.
@@ -43,6 +47,7 @@ type reporter struct {
 	mu    sync.Mutex
 	ready bool
 	asked [2]time.Time  // when something was first to be said, by urgency; zero is never
+	burst int           // how often that mattered since the last report
 	wrote reportState   // the last report that the API server has taken
 	news  chan struct{} // closed when wrote changes
 
@@ -70,6 +75,9 @@ func (r *reporter) tell(u urgency) {
 	r.mu.Lock()
 	if r.asked[u].IsZero() {
 		r.asked[u] = time.Now()
+	}
+	if u == matters {
+		r.burst++
 	}
 	r.mu.Unlock()
 	select {
@@ -141,9 +149,6 @@ func (r *reporter) due() time.Time {
 		return due
 	}
 	if at := r.asked[matters]; !at.IsZero() {
-		if at.Sub(r.tried) > minorGap {
-			r.gap = shortGap // it has been quiet
-		}
 		earlier(later(at.Add(firstGap), r.tried.Add(r.gap)))
 	}
 	if at := r.asked[minor]; !at.IsZero() {
@@ -164,10 +169,12 @@ func later(a, b time.Time) time.Time {
 func (r *reporter) write(ctx context.Context) {
 	r.mu.Lock()
 	now, ready, wrote := time.Now(), r.ready, r.wrote
-	if !r.asked[matters].IsZero() {
+	if r.burst > many {
 		r.gap = min(2*r.gap, longGap)
+	} else {
+		r.gap = shortGap
 	}
-	r.asked = [2]time.Time{} // before the keeper is asked: what comes then is said again
+	r.burst, r.asked = 0, [2]time.Time{} // before the keeper is asked: what comes then is said again
 	r.mu.Unlock()
 	status := r.keeper.status()
 	status.Ready, status.Version = ready, r.opts.Version

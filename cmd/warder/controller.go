@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/klog/v2"
 
 	"github.com/warder-dev/warder/artifact"
 	"github.com/warder-dev/warder/controller"
@@ -174,6 +175,7 @@ func (c *controllerConfig) run(cmd *cobra.Command) error {
 	if err := c.complete(os.Environ()); err != nil {
 		return err
 	}
+	klog.SetSlogLogger(log.With("from", "client-go"))
 	for name := range c.ignored {
 		if cmd.Flags().Changed(name) {
 			log.Warn("flag ignored: it has no meaning here", "flag", "--"+name)

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
 
 	"github.com/warder-dev/warder/admission"
 	"github.com/warder-dev/warder/capability"
@@ -64,6 +65,7 @@ func (c *serveConfig) serve(ctx context.Context, stderr io.Writer) error {
 		return err
 	}
 	log := c.logger(stderr)
+	klog.SetSlogLogger(log.With("from", "client-go"))
 	l := &loader{config: c, log: log}
 	if c.policyServer == "" {
 		if err := l.read(); err != nil {

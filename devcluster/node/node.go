@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path"
@@ -126,7 +127,8 @@ func (n *Node) register(ctx context.Context) error {
 // runs. It bounds how late a pod starts.
 const syncEvery = 200 * time.Millisecond
 
-// Run runs pods until ctx ends, and then ends them.
+// Run runs pods until ctx ends; then it kills them, as a node does that is
+// switched off.
 func (n *Node) Run(ctx context.Context) {
 	ticker := time.NewTicker(syncEvery)
 	defer ticker.Stop()
@@ -134,11 +136,6 @@ func (n *Node) Run(ctx context.Context) {
 		n.sync(ctx)
 		select {
 		case <-ctx.Done():
-			n.mu.Lock()
-			for _, p := range n.runs {
-				p.stop()
-			}
-			n.mu.Unlock()
 			for _, p := range n.runs {
 				<-p.done
 			}
@@ -213,16 +210,18 @@ func (n *Node) Log(namespace, name string) ([]byte, error) {
 	return os.ReadFile(filepath.Join(n.opts.Dir, namespace+"_"+name, "log"))
 }
 
-// freePort is a port on which nobody listens.
+// freePort is a port on which nobody listens. It is none of those that the kernel
+// gives to connections, which could take it before the pod does.
 func freePort(ctx context.Context) (int, error) {
 	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", "0.0.0.0:0")
-	if err != nil {
-		return 0, err
+	var errs []error
+	for range 100 {
+		port := 10000 + rand.IntN(10000)
+		l, err := config.Listen(ctx, "tcp", fmt.Sprintf("0.0.0.0:%d", port))
+		if err == nil {
+			return port, l.Close()
+		}
+		errs = append(errs, err)
 	}
-	address, ok := l.Addr().(*net.TCPAddr)
-	if err := l.Close(); err != nil || !ok {
-		return 0, errors.Join(errors.New("no free port"), err)
-	}
-	return address.Port, nil
+	return 0, fmt.Errorf("no free port: %w", errors.Join(errs...))
 }

@@ -71,7 +71,7 @@ func (p *pod) run(ctx context.Context) {
 	backOff := 100 * time.Millisecond
 	for {
 		began := time.Now()
-		err := p.once(ctx)
+		ran, err := p.once(ctx)
 		select {
 		case <-p.stopping:
 			return
@@ -79,7 +79,7 @@ func (p *pod) run(ctx context.Context) {
 			return
 		default:
 		}
-		if p.pod.Spec.RestartPolicy == corev1.RestartPolicyNever {
+		if ran && p.pod.Spec.RestartPolicy == corev1.RestartPolicyNever {
 			finished = p.finish(ctx, err)
 			return
 		}
@@ -87,9 +87,11 @@ func (p *pod) run(ctx context.Context) {
 		if time.Since(began) > 10*time.Second {
 			backOff = 100 * time.Millisecond
 		}
-		p.mu.Lock()
-		p.restarts++
-		p.mu.Unlock()
+		if ran {
+			p.mu.Lock()
+			p.restarts++
+			p.mu.Unlock()
+		}
 		select {
 		case <-p.stopping:
 			return
@@ -101,23 +103,24 @@ func (p *pod) run(ctx context.Context) {
 	}
 }
 
-// once prepares the pod, runs its process and returns when it has ended.
-func (p *pod) once(ctx context.Context) error {
+// once prepares the pod, runs its process and returns when it has ended. Ran says
+// that there was a process.
+func (p *pod) once(ctx context.Context) (ran bool, err error) {
 	if err := p.bind(ctx); err != nil {
-		return err
+		return false, err
 	}
 	cmd, err := p.command(ctx)
 	if err != nil {
-		return errors.Join(err, p.setStatus(ctx, err.Error()))
+		return false, errors.Join(err, p.setStatus(ctx, err.Error()))
 	}
 	log, err := os.OpenFile(filepath.Join(p.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer func() { _ = log.Close() }() // the process has written to it, not we
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
-		return err
+		return false, err
 	}
 	p.mu.Lock()
 	p.process, p.started, p.ready = cmd, true, false
@@ -133,13 +136,14 @@ func (p *pod) once(ctx context.Context) error {
 	case err = <-ended:
 	case <-p.stopping:
 		err = p.end(cmd, ended)
-	case <-ctx.Done():
-		err = p.end(cmd, ended)
+	case <-ctx.Done(): // the node is switched off
+		_ = cmd.Process.Kill()
+		err = <-ended
 	}
 	p.mu.Lock()
 	p.process, p.started = nil, false
 	p.mu.Unlock()
-	return err
+	return true, err
 }
 
 // end asks the process to end, and kills it when the pod's grace period is over.
