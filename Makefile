@@ -16,6 +16,7 @@ test: ## run every test, e2e too; the last line is the conformance score
 	go vet ./...
 	$(GUESTGO) vet $(GUEST) && $(GUESTGO) vet -tags wapc $(GUEST)
 	go test -timeout 15m -skip '^TestConformance$$' ./...
+	go -C charts/helm vet ./... && go -C charts/helm test .
 	$(MAKE) e2e
 	@.ci/conformance
 
@@ -29,6 +30,7 @@ bench: ## measure warder; the figures go to bench/result.json
 
 e2e: build devcluster ## end-to-end tests on a real API server (first build: 5 to 10 minutes)
 	go -C devcluster test -count=1 -timeout 20m ./...
+	go -C charts/helm test -count=1 -timeout 20m ./e2e
 
 # As "go -C devcluster run ." builds it: another value of CGO_ENABLED, or
 # -trimpath, would have all of Kubernetes compiled once more.

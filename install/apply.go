@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	v1 "github.com/warder-dev/warder/api/v1"
 	"github.com/warder-dev/warder/manifest"
@@ -70,6 +71,10 @@ func (c *Client) Apply(ctx context.Context, o manifest.InstallOptions) error {
 	if err := c.alone(ctx, namespace); err != nil {
 		return err
 	}
+	objects, err = c.applyKinds(ctx, objects)
+	if err != nil {
+		return err
+	}
 	for _, object := range objects {
 		switch {
 		case object.GetKind() == "Namespace":
@@ -79,14 +84,89 @@ func (c *Client) Apply(ctx context.Context, o manifest.InstallOptions) error {
 		default:
 			err = c.apply(ctx, object)
 		}
-		if err == nil && object.GetKind() == "CustomResourceDefinition" {
-			err = c.established(ctx, object)
-		}
 		if err != nil {
 			return err
 		}
 	}
+	return c.stopKubewarden(ctx, namespace)
+}
+
+// ApplyKinds applies the CustomResourceDefinitions alone, and waits until their
+// kinds can be used. The Helm chart does it before an upgrade.
+func (c *Client) ApplyKinds(ctx context.Context) error {
+	crds, err := manifest.CRDs()
+	if err != nil {
+		return err
+	}
+	var objects []*unstructured.Unstructured
+	for _, crd := range crds {
+		u, err := manifest.Unstructured(crd)
+		if err != nil {
+			return err
+		}
+		objects = append(objects, u)
+	}
+	_, err = c.applyKinds(ctx, objects)
+	return err
+}
+
+// applyKinds applies the CustomResourceDefinitions among objects, waits for all of
+// them, and returns the others.
+func (c *Client) applyKinds(ctx context.Context, objects []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
+	var crds, others []*unstructured.Unstructured
+	for _, o := range objects {
+		if o.GetKind() != "CustomResourceDefinition" {
+			others = append(others, o)
+			continue
+		}
+		if err := c.apply(ctx, o); err != nil {
+			return nil, err
+		}
+		crds = append(crds, o)
+	}
+	for _, crd := range crds {
+		if err := c.established(ctx, crd); err != nil {
+			return nil, err
+		}
+	}
+	return others, nil
+}
+
+// stopKubewarden takes the replicas of Kubewarden's controller in the namespace,
+// which would hold the lease that ours waits for. It stays to go back to.
+func (c *Client) stopKubewarden(ctx context.Context, namespace string) error {
+	r, err := c.resource(deployments(), namespace)
+	if err != nil {
+		return err
+	}
+	for _, selector := range kubewardenSelectors() {
+		found, err := r.List(ctx, metav1.ListOptions{LabelSelector: selector})
+		if err != nil {
+			return fmt.Errorf("deployments: %w", err)
+		}
+		for i := range found.Items {
+			d := &found.Items[i]
+			d.SetGroupVersionKind(deployments())
+			if n, ok, _ := unstructured.NestedInt64(d.Object, "spec", "replicas"); ok && n == 0 || d.GetName() == manifest.Controller {
+				continue
+			}
+			_, err := r.Patch(ctx, d.GetName(), types.MergePatchType, []byte(`{"spec":{"replicas":0}}`), metav1.PatchOptions{FieldManager: FieldManager})
+			if err != nil {
+				return fmt.Errorf("%s: replicas: %w", nameOf(d), err)
+			}
+			c.Say(nameOf(d), Stopped)
+		}
+	}
 	return nil
+}
+
+// kubewardenSelectors find Kubewarden's controller: that of its older charts, and
+// of the present one.
+func kubewardenSelectors() []string {
+	return []string{
+		"app.kubernetes.io/name=kubewarden-controller",
+		"app.kubernetes.io/name=admission-controller,app.kubernetes.io/part-of=kubewarden",
+	}
 }
 
 // namespaceOf is the namespace of an installation.
@@ -176,11 +256,8 @@ func (c *Client) alone(ctx context.Context, namespace string) error {
 	if err != nil {
 		return err
 	}
-	for _, selector := range []string{
-		manifest.LabelPartOf + "=" + manifest.PartOf + "," + manifest.LabelComponent + "=controller",
-		"app.kubernetes.io/name=kubewarden-controller",
-		"app.kubernetes.io/name=admission-controller,app.kubernetes.io/part-of=kubewarden",
-	} {
+	ours := manifest.LabelPartOf + "=" + manifest.PartOf + "," + manifest.LabelComponent + "=controller"
+	for _, selector := range append(kubewardenSelectors(), ours) {
 		found, err := r.List(ctx, metav1.ListOptions{LabelSelector: selector})
 		if err != nil {
 			return fmt.Errorf("deployments: %w", err)

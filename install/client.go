@@ -32,6 +32,7 @@ const (
 	Changed   Outcome = "changed"
 	Unchanged Outcome = "unchanged"
 	Removed   Outcome = "removed"
+	Stopped   Outcome = "stopped"
 )
 
 // Client installs and uninstalls.

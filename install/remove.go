@@ -1,6 +1,7 @@
 package install
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,9 +27,12 @@ type RemoveOptions struct {
 	// KeepResources leaves the CustomResourceDefinitions, and with them every
 	// policy, where they are. Nothing is enforced any more all the same.
 	KeepResources bool
+	// LeaveToHelm leaves what the Helm chart consists of, which Helm removes
+	// then, but the controller itself, and implies KeepResources.
+	LeaveToHelm bool
 }
 
-// Remove uninstalls. It needs nothing of warder to run: webhooks go first, after
+// Remove uninstalls. It needs nothing of warder to run: webhooks go first, with
 // the controller that would make them again, and finalizers that nobody would
 // remove are removed. What is gone already is no error. When it returns nil no
 // webhook and no finalizer of warder's is left.
@@ -36,6 +40,7 @@ func (c *Client) Remove(ctx context.Context, o RemoveOptions) error {
 	if o.Namespace == "" {
 		o.Namespace = manifest.DefaultNamespace
 	}
+	o.KeepResources = o.KeepResources || o.LeaveToHelm
 	steps := []func(context.Context, RemoveOptions) error{
 		c.removeController, c.removeWebhooks, c.removeServers, c.removeResources, c.removeRest, c.removeNamespace, c.nothingLeft,
 	}
@@ -71,9 +76,15 @@ func customKinds() []schema.GroupVersionKind {
 	return append(all, v1.GroupVersion().WithKind("PolicyServer"))
 }
 
-// list returns all objects of a kind, none if there is no such kind.
+// list returns all objects of a kind, of the whole cluster.
 func (c *Client) list(ctx context.Context, gvk schema.GroupVersionKind, opts metav1.ListOptions) ([]unstructured.Unstructured, error) {
-	r, err := c.resource(gvk, "")
+	return c.listIn(ctx, "", gvk, opts)
+}
+
+// listIn returns the objects of a kind in a namespace, or in no namespace if it is
+// a kind without; none if there is no such kind.
+func (c *Client) listIn(ctx context.Context, namespace string, gvk schema.GroupVersionKind, opts metav1.ListOptions) ([]unstructured.Unstructured, error) {
+	r, err := c.resource(gvk, namespace)
 	if meta.IsNoMatchError(err) {
 		return nil, nil
 	}
@@ -93,8 +104,28 @@ func (c *Client) list(ctx context.Context, gvk schema.GroupVersionKind, opts met
 	return found.Items, nil
 }
 
-// remove deletes an object and what it owns, if it is there.
+// remove deletes an object and what it owns, if it is there. When a webhook that
+// is to be asked does not answer it is tried again until ctx ends: API servers
+// learn late that a webhook is gone.
 func (c *Client) remove(ctx context.Context, o *unstructured.Unstructured) error {
+	return c.patiently(ctx, nameOf(o), func() error { return c.removeOnce(ctx, o) })
+}
+
+// patiently does again what fails because a webhook does not answer.
+func (c *Client) patiently(ctx context.Context, what string, do func() error) error {
+	var final error
+	err := c.until(ctx, what, func() (string, error) {
+		err := do()
+		if apierrors.IsInternalError(err) {
+			return "", err
+		}
+		final = err
+		return "", nil
+	})
+	return cmp.Or(err, final)
+}
+
+func (c *Client) removeOnce(ctx context.Context, o *unstructured.Unstructured) error {
 	r, err := c.resource(o.GroupVersionKind(), o.GetNamespace())
 	if meta.IsNoMatchError(err) {
 		return nil
@@ -103,7 +134,11 @@ func (c *Client) remove(ctx context.Context, o *unstructured.Unstructured) error
 		return fmt.Errorf("%s: %w", nameOf(o), err)
 	}
 	background := metav1.DeletePropagationBackground
-	err = r.Delete(ctx, o.GetName(), metav1.DeleteOptions{PropagationPolicy: &background})
+	opts := metav1.DeleteOptions{PropagationPolicy: &background}
+	if uid := o.GetUID(); uid != "" {
+		opts.Preconditions = &metav1.Preconditions{UID: &uid}
+	}
+	err = r.Delete(ctx, o.GetName(), opts)
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil
@@ -123,19 +158,24 @@ func named(gvk schema.GroupVersionKind, namespace, name string) *unstructured.Un
 }
 
 // removeController removes the controller and waits until none of its pods is
-// left: one that still runs would register webhooks again.
+// left: one that still runs would register webhooks again. These are removed
+// again and again meanwhile, since one that blocks everything would keep the
+// controller.
 func (c *Client) removeController(ctx context.Context, o RemoveOptions) error {
-	if err := c.remove(ctx, named(deployments(), o.Namespace, manifest.Controller)); err != nil {
-		return err
-	}
+	deployment := named(deployments(), o.Namespace, manifest.Controller)
 	return c.until(ctx, "controller", func() (string, error) {
-		pods, err := c.list(ctx, schema.GroupVersionKind{Version: "v1", Kind: "Pod"}, metav1.ListOptions{
+		if err := c.removeWebhooks(ctx, o); err != nil {
+			return "", err
+		}
+		if err := c.removeOnce(ctx, deployment); err != nil {
+			return "", err
+		}
+		pods, err := c.listIn(ctx, o.Namespace, schema.GroupVersionKind{Version: "v1", Kind: "Pod"}, metav1.ListOptions{
 			LabelSelector: manifest.LabelPartOf + "=" + manifest.PartOf + "," + manifest.LabelComponent + "=controller",
 		})
 		if err != nil {
 			return "", err
 		}
-		pods = slices.DeleteFunc(pods, func(p unstructured.Unstructured) bool { return p.GetNamespace() != o.Namespace })
 		if len(pods) > 0 {
 			return fmt.Sprintf("pod %s is not gone yet", pods[0].GetName()), nil
 		}
@@ -191,14 +231,11 @@ func (c *Client) removeServers(ctx context.Context, o RemoveOptions) error {
 		if gvk.Group == v1alpha1.GroupVersion().Group {
 			selector = ""
 		}
-		found, err := c.list(ctx, gvk, metav1.ListOptions{LabelSelector: selector})
+		found, err := c.listIn(ctx, o.Namespace, gvk, metav1.ListOptions{LabelSelector: selector})
 		if err != nil {
 			return err
 		}
 		for i := range found {
-			if ns := found[i].GetNamespace(); ns != "" && ns != o.Namespace {
-				continue
-			}
 			if err := c.remove(ctx, &found[i]); err != nil {
 				return err
 			}
@@ -228,6 +265,12 @@ func (c *Client) removeResources(ctx context.Context, o RemoveOptions) error {
 			if err := c.release(ctx, &found[i]); err != nil {
 				return err
 			}
+			if !o.KeepResources {
+				continue
+			}
+			if err := c.forget(ctx, &found[i]); err != nil {
+				return err
+			}
 		}
 	}
 	if o.KeepResources {
@@ -237,21 +280,56 @@ func (c *Client) removeResources(ctx context.Context, o RemoveOptions) error {
 	if err != nil {
 		return err
 	}
+	definition := schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
 	for _, crd := range crds {
-		o := named(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}, "", crd.Name)
-		if err := c.remove(ctx, o); err != nil {
+		if err := c.remove(ctx, named(definition, "", crd.Name)); err != nil {
 			return err
 		}
-		err := c.until(ctx, nameOf(o), func() (string, error) {
-			left, err := c.list(ctx, o.GroupVersionKind(), metav1.ListOptions{FieldSelector: "metadata.name=" + crd.Name})
-			if err == nil && len(left) > 0 {
-				return "is not gone yet", nil
+	}
+	for _, crd := range crds {
+		kind := schema.GroupVersionKind{Group: crd.Spec.Group, Version: crd.Spec.Versions[0].Name, Kind: crd.Spec.Names.Kind}
+		err := c.until(ctx, "CustomResourceDefinition "+crd.Name, func() (string, error) {
+			left, err := c.list(ctx, definition, metav1.ListOptions{FieldSelector: "metadata.name=" + crd.Name})
+			if err != nil || len(left) == 0 {
+				return "", err
 			}
-			return "", err
+			return "is not gone yet" + c.heldUp(ctx, kind), nil
 		})
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// heldUp says who keeps an object of the kind, if anybody does.
+func (c *Client) heldUp(ctx context.Context, kind schema.GroupVersionKind) string {
+	found, err := c.list(ctx, kind, metav1.ListOptions{})
+	if err != nil {
+		return ": " + err.Error()
+	}
+	for i := range found {
+		if f := found[i].GetFinalizers(); len(f) > 0 {
+			return fmt.Sprintf(": %s has the finalizer %s, which is not warder's to remove", nameOf(&found[i]), strings.Join(f, " and "))
+		}
+	}
+	return ""
+}
+
+// forget takes the status from an object that stays: it would say for ever that
+// the policy is enforced.
+func (c *Client) forget(ctx context.Context, o *unstructured.Unstructured) error {
+	r, err := c.resource(o.GroupVersionKind(), o.GetNamespace())
+	if err != nil {
+		return err
+	}
+	err = c.patiently(ctx, nameOf(o), func() error {
+		opts := metav1.PatchOptions{FieldManager: FieldManager}
+		_, err := r.Patch(ctx, o.GetName(), types.MergePatchType, []byte(`{"status":null}`), opts, "status")
+		return err
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("%s: status: %w", nameOf(o), err)
 	}
 	return nil
 }
@@ -273,9 +351,15 @@ func (c *Client) release(ctx context.Context, o *unstructured.Unstructured) erro
 	}
 	// The resource version makes it fail if somebody else changes the finalizers.
 	patch := fmt.Sprintf(`{"metadata":{"resourceVersion":%q,"finalizers":[%s]}}`, o.GetResourceVersion(), strings.Join(quoted, ","))
-	_, err = r.Patch(ctx, o.GetName(), types.MergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: FieldManager})
+	err = c.patiently(ctx, nameOf(o), func() error {
+		_, err := r.Patch(ctx, o.GetName(), types.MergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: FieldManager})
+		return err
+	})
 	if apierrors.IsConflict(err) {
 		now, err := r.Get(ctx, o.GetName(), metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", nameOf(o), err)
 		}
@@ -289,6 +373,9 @@ func (c *Client) release(ctx context.Context, o *unstructured.Unstructured) erro
 
 // removeRest removes what Install makes, but the namespace.
 func (c *Client) removeRest(ctx context.Context, o RemoveOptions) error {
+	if o.LeaveToHelm {
+		return nil
+	}
 	objects, err := manifest.Install(manifest.InstallOptions{Namespace: o.Namespace, Image: "any", WithoutServer: true})
 	if err != nil {
 		return err
@@ -305,13 +392,31 @@ func (c *Client) removeRest(ctx context.Context, o RemoveOptions) error {
 	return nil
 }
 
-// removeNamespace removes the namespace if the installation has made it.
+// removeNamespace removes the namespace if the installation has made it, and waits
+// until it is gone: nothing can be installed into one that is going.
 func (c *Client) removeNamespace(ctx context.Context, o RemoveOptions) error {
+	if o.KeepResources {
+		return nil
+	}
 	found, err := c.list(ctx, schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}, metav1.ListOptions{FieldSelector: "metadata.name=" + o.Namespace})
-	if err != nil || len(found) == 0 || found[0].GetAnnotations()[manifest.AnnotationInstalled] == "" || o.KeepResources {
+	if err != nil || len(found) == 0 || found[0].GetAnnotations()[manifest.AnnotationInstalled] == "" {
 		return err
 	}
-	return c.remove(ctx, &found[0])
+	if err := c.remove(ctx, &found[0]); err != nil {
+		return err
+	}
+	return c.until(ctx, nameOf(&found[0]), func() (string, error) {
+		left, err := c.list(ctx, found[0].GroupVersionKind(), metav1.ListOptions{FieldSelector: "metadata.name=" + o.Namespace})
+		if err != nil || len(left) == 0 || left[0].GetUID() != found[0].GetUID() {
+			return "", err
+		}
+		for _, kind := range []string{"NamespaceContentRemaining", "NamespaceFinalizersRemaining"} {
+			if have := condition(&left[0], kind); have["status"] == "True" {
+				return fmt.Sprintf("is not gone yet: %v", have["message"]), nil
+			}
+		}
+		return "is not gone yet", nil
+	})
 }
 
 // nothingLeft says what is left that could hold up somebody.

@@ -20,8 +20,10 @@ const (
 	// theirs and ours never act at the same time.
 	LeaderLease = "a4ddbf36.kubewarden.io"
 	// ContextWatcher is what context-aware policies of the default policy server
-	// may read; a ClusterRole with the label RoleContextAggregation adds to it.
+	// may read: all that ClusterRoles with the label RoleContextAggregation allow,
+	// of which ContextReader is one.
 	ContextWatcher = "kubewarden-context-watcher"
+	ContextReader  = "warder-context-reader"
 )
 
 // RoleContextAggregation is the label of ClusterRoles that add to ContextWatcher.
@@ -63,7 +65,7 @@ func rbac(o InstallOptions) []v1.Object {
 		role(o, Controller, "controller", controllerNamespaceRules()),
 		clusterRole(RoleServer, "policy-server", serverRules()),
 		role(o, RoleServer, "policy-server", serverNamespaceRules()),
-		contextWatcher(),
+		contextWatcher(), contextReader(),
 		userRole("view", list("get", "list", "watch")),
 		userRole("edit", list("create", "update", "patch", "delete", "deletecollection")),
 		bindCluster(Controller, Controller, subject),
@@ -120,11 +122,21 @@ func serverNamespaceRules() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{grant(list(groupOwn), list("policyserverreplicas"), list("create", "delete", "get", "patch", "update"))}
 }
 
-// contextWatcher is what policies may read of the cluster. Source: Kubewarden's
-// chart, kubewarden-context-watcher.
+// contextWatcher is what policies may read of the cluster. Its rules are those of
+// the roles that it aggregates, which the cluster itself collects.
 func contextWatcher() *rbacv1.ClusterRole {
+	r := clusterRole(ContextWatcher, "policy-server", nil)
+	r.AggregationRule = &rbacv1.AggregationRule{
+		ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{RoleContextAggregation: "true"}}},
+	}
+	return r
+}
+
+// contextReader is what policies may read to begin with. Source: Kubewarden's
+// chart, kubewarden-context-watcher.
+func contextReader() *rbacv1.ClusterRole {
 	read := list("get", "list", "watch")
-	r := clusterRole(ContextWatcher, "policy-server", []rbacv1.PolicyRule{
+	r := clusterRole(ContextReader, "policy-server", []rbacv1.PolicyRule{
 		grant(list(""), list("namespaces", "pods", "services"), read),
 		grant(list("networking.k8s.io"), list("ingresses"), read),
 		grant(list("authorization.k8s.io"), list("subjectaccessreviews"), list("create")),

@@ -28,6 +28,7 @@ type installFlags struct {
 	recommended bool
 	mode        string
 	workloads   string
+	onlyCRDs    bool
 	dryRun      bool
 	wait        bool
 	timeout     time.Duration
@@ -66,6 +67,7 @@ begin with, in monitor mode: they refuse nothing, and log what they would.`,
 		"namespaces that the recommended policies do not judge")
 	flags.StringVar(&f.opts.LogLevel, "log-level", "info", "trace, debug, info, warn or error")
 	flags.BoolVar(&f.opts.HostNetwork, "host-network", false, "put the pods into the network of their nodes")
+	flags.BoolVar(&f.onlyCRDs, "only-crds", false, "apply the kinds of policies alone; the Helm chart does it before an upgrade")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print what would be applied, as YAML, and ask no cluster")
 	flags.BoolVar(&f.wait, "wait", false, "return when all of it is ready")
 	flags.DurationVar(&f.timeout, "timeout", 5*time.Minute, "how long to wait for the cluster")
@@ -100,6 +102,9 @@ func (f *installFlags) run(cmd *cobra.Command) error {
 	for _, name := range f.opts.Recommended.LeftOut() {
 		fmt.Fprintf(cmd.ErrOrStderr(), "The recommended policy %q is left out: its module is not built in yet.\n", name)
 	}
+	if f.dryRun && f.onlyCRDs {
+		return usagef("install: --only-crds and --dry-run do not go together: the kinds are the first of what --dry-run prints")
+	}
 	if f.dryRun {
 		return printObjects(cmd.OutOrStdout(), f.opts)
 	}
@@ -111,10 +116,15 @@ func (f *installFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer out.clear()
-	if err := client.Apply(ctx, f.opts); err != nil {
+	if f.onlyCRDs {
+		err = client.ApplyKinds(ctx)
+	} else {
+		err = client.Apply(ctx, f.opts)
+	}
+	if err != nil {
 		return fmt.Errorf("install: %w", err)
 	}
-	if f.wait {
+	if f.wait && !f.onlyCRDs {
 		if err := client.Ready(ctx, f.opts); err != nil {
 			return fmt.Errorf("install: %w", err)
 		}
@@ -217,7 +227,7 @@ func (t *teller) clear() {
 
 // summary counts what was done, or says that it was nothing.
 func (t *teller) summary(w io.Writer, nothing string) {
-	created, changed, removed := t.count[install.Created], t.count[install.Changed], t.count[install.Removed]
+	created, changed, removed := t.count[install.Created], t.count[install.Changed]+t.count[install.Stopped], t.count[install.Removed]
 	switch {
 	case created+changed+removed == 0:
 		_, _ = fmt.Fprintln(w, nothing)

@@ -41,7 +41,7 @@ Policies are removed with their kinds, unless --keep-crds leaves them.`,
 			if err != nil {
 				return err
 			}
-			if !yes && !opts.KeepResources {
+			if !yes && !opts.KeepResources && !opts.LeaveToHelm {
 				if err := confirmLoss(ctx, cmd, client); err != nil {
 					return err
 				}
@@ -58,6 +58,7 @@ Policies are removed with their kinds, unless --keep-crds leaves them.`,
 	flags := cmd.Flags()
 	flags.StringVar(&opts.Namespace, "namespace", manifest.DefaultNamespace, "namespace of the installation")
 	flags.BoolVar(&opts.KeepResources, "keep-crds", false, "leave policies and their kinds where they are, enforced no more")
+	flags.BoolVar(&opts.LeaveToHelm, "leave-to-helm", false, "leave what the Helm chart consists of to Helm, and policies where they are; its hook does it")
 	flags.BoolVar(&yes, "yes", false, "do not ask")
 	flags.DurationVar(&timeout, "timeout", 5*time.Minute, "how long to wait for the cluster")
 	return cmd

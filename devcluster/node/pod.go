@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/util/retry"
 )
 
 // pod is one pod that runs here.
@@ -61,7 +62,12 @@ const maxBackOff = 5 * time.Second
 func (p *pod) run(ctx context.Context) {
 	defer close(p.done)
 	log := p.node.opts.Log.With("pod", p.pod.Namespace+"/"+p.pod.Name)
-	defer p.gone(ctx)
+	finished := false
+	defer func() {
+		if !finished {
+			p.gone(ctx)
+		}
+	}()
 	backOff := 100 * time.Millisecond
 	for {
 		began := time.Now()
@@ -72,6 +78,10 @@ func (p *pod) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		default:
+		}
+		if ran && p.pod.Spec.RestartPolicy == corev1.RestartPolicyNever {
+			finished = p.finish(ctx, err)
+			return
 		}
 		log.Warn("process of a pod ended", "error", err)
 		if time.Since(began) > 10*time.Second {
@@ -154,6 +164,34 @@ func (p *pod) end(cmd *exec.Cmd, ended <-chan error) error {
 		_ = cmd.Process.Kill()
 		return <-ended
 	}
+}
+
+// finish says how the pod of a Job has ended, and leaves the pod to whoever made
+// it.
+func (p *pod) finish(ctx context.Context, ended error) bool {
+	state := corev1.ContainerStateTerminated{Reason: "Completed", FinishedAt: metav1.Now()}
+	phase := corev1.PodSucceeded
+	if ended != nil {
+		phase, state.Reason, state.Message, state.ExitCode = corev1.PodFailed, "Error", ended.Error(), 1
+	}
+	_ = os.RemoveAll(filepath.Join(p.dir, "volumes"))
+	pods := p.node.client.CoreV1().Pods(p.pod.Namespace)
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		now, err := pods.Get(ctx, p.pod.Name, metav1.GetOptions{})
+		if err != nil || now.UID != p.pod.UID {
+			return err
+		}
+		now.Status.Phase = phase
+		now.Status.ContainerStatuses = []corev1.ContainerStatus{{
+			Name: p.container().Name, Image: p.container().Image, State: corev1.ContainerState{Terminated: &state},
+		}}
+		_, err = pods.UpdateStatus(ctx, now, metav1.UpdateOptions{})
+		return err
+	})
+	if err != nil {
+		p.node.opts.Log.Warn("end of a pod not written", "pod", p.pod.Name, "error", err)
+	}
+	return err == nil
 }
 
 // gone tells the cluster that the pod has ended, if it was to.
