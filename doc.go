@@ -48,6 +48,7 @@
 //   - replica makes an engine hold the policies that the API server has, and
 //     says how far it is.
 //   - install applies an installation, and removes it.
+//   - charts makes the templates of the Helm chart of what manifest makes.
 //   - devcluster, a module of its own, is a Kubernetes control plane with a node
 //     for the pods of warder, and the end-to-end tests on it.
 //
