@@ -43,6 +43,9 @@ func TestAReplicaHoldsAGeneration(t *testing.T) {
 	full.Status.ExceptionsLeftOut = 1
 	blank := aReplica("r", "100")
 	blank.Status.Observed = nil
+	// Failures come first, so that the names are in no order.
+	unsorted := aReplica("r", "100", v1alpha1.Exception{Policy: "kw.cap.z", Generation: 1, State: v1alpha1.Failed},
+		except(2, v1alpha1.Loading), v1alpha1.Exception{Policy: "kw.cap.a", Generation: 1, State: v1alpha1.Loading})
 	tests := []struct {
 		name    string
 		replica v1alpha1.PolicyServerReplica
@@ -59,7 +62,8 @@ func TestAReplicaHoldsAGeneration(t *testing.T) {
 		{"an older generation is served", aReplica("r", "100", except(2, v1alpha1.Stale)), holding{state: v1alpha1.Stale, stage: "settings", message: "bad"}},
 		{"some members do not work", aReplica("r", "100", except(2, v1alpha1.Degraded)), holding{held: true, state: v1alpha1.Degraded, stage: "settings", message: "bad"}},
 		{"the exception is of the generation before", aReplica("r", "100", except(1, v1alpha1.Failed)), holding{}},
-		{"there may be an exception that is left out", full, holding{state: v1alpha1.Failed, message: "it may be among the exceptions that the replica has no room for"}},
+		{"others fail", unsorted, holding{state: v1alpha1.Loading, stage: "settings", message: "bad"}},
+		{"there may be an exception that is left out", full, holding{state: v1alpha1.Loading, message: "it may be among the exceptions that the replica has no room for"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

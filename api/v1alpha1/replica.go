@@ -75,7 +75,8 @@ type ReplicaStatus struct {
 	Observed []Observed `json:"observed,omitempty"`
 
 	// exceptions are the policies that the replica does not serve as their
-	// generation says. The first 100, sorted by name; failed counts all.
+	// generation says: the first 100, of which those come first that do not work,
+	// and each in the order of their names. failed counts all.
 	//
 	// +listType=map
 	// +listMapKey=policy
@@ -131,7 +132,7 @@ type Exception struct {
 	State PolicyState `json:"state"`
 
 	// stage says how far loading came: fetch, verify, compile, settings,
-	// expression or members.
+	// expression or members; it is spec when the resource itself is wrong.
 	//
 	// +optional
 	Stage string `json:"stage,omitempty"`
