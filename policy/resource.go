@@ -128,6 +128,7 @@ type attributes struct {
 	// versions: the API server converts a request for each webhook to a version
 	// that it asks for, but to one only.
 	Versions []string
+	Spared   []Spared `json:",omitempty"`
 }
 
 // BundleOf names the bundle that a policy is in: policies of one server with the
@@ -144,6 +145,7 @@ func BundleOf(r v1.Policy) string {
 		SideEffects:     string(orDefault(r.Matching.SideEffects, defaultSideEffects)),
 		Timeout:         defaultTimeout,
 		Versions:        versions(r.Matching.Rules),
+		Spared:          SparedOf(r),
 	}
 	if t := r.Matching.TimeoutSeconds; t != nil {
 		a.Timeout = *t
