@@ -81,12 +81,12 @@ func holdingOf(r *v1alpha1.PolicyServerReplica, p v1.Policy, wanted revision) ho
 		return holding{}
 	}
 	name := p.UniqueName()
-	exceptions := r.Status.Exceptions
-	i, found := slices.BinarySearchFunc(exceptions, name, func(e v1alpha1.Exception, n string) int { return cmp.Compare(e.Policy, n) })
+	exceptions := r.Status.Exceptions // ordered by what is worst
+	i = slices.IndexFunc(exceptions, func(e v1alpha1.Exception) bool { return e.Policy == name })
 	switch {
-	case !found && i == len(exceptions) && r.Status.ExceptionsLeftOut > 0:
+	case i < 0 && r.Status.ExceptionsLeftOut > 0:
 		return holding{state: v1alpha1.Failed, message: "it may be among the exceptions that the replica has no room for"}
-	case !found:
+	case i < 0:
 		return holding{held: true}
 	}
 	e := exceptions[i]
