@@ -167,6 +167,21 @@ func TestAPolicyWhoseRulesDoNotMatchIsNotAsked(t *testing.T) {
 	}
 }
 
+func TestAPolicyThatIsLeavingIsNotAskedAndItsBundleAnswers(t *testing.T) {
+	e := newEngine(t, Options{})
+	stays, goes := bundled(builtinPolicy("stays", "pod-privileged", "")), bundled(builtinPolicy("goes", "pod-privileged", ""))
+	mustApply(t, e, stays, goes)
+	goes.Leaving = true
+	mustApply(t, e, stays, goes)
+	if m := messageOf(evaluateBundle(t, e, privilegedPod(t)).Response); !strings.HasPrefix(m, "stays: ") {
+		t.Errorf("message %q, want that of the policy that stays alone", m)
+	}
+	mustApply(t, e, goes)
+	if d := evaluateBundle(t, e, privilegedPod(t)); !d.Response.Allowed {
+		t.Errorf("refused by %q: nobody is left", messageOf(d.Response))
+	}
+}
+
 func TestWarningsAndAnnotationsOfABundleAreAllKept(t *testing.T) {
 	module := portable(t, sdktest.WaPC)
 	says := func(id, text string) policy.Policy {

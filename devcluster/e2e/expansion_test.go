@@ -145,6 +145,9 @@ func TestWorkloadsAreJudgedByThePodsThatTheyWouldMake(t *testing.T) {
 			return ""
 		})
 		s.Delete(trusted)
+		if _, err := dryRun(s, workloads()[5].yaml("d", "")); err != nil {
+			t.Errorf("the policy is gone, and judges with the others: %v", err)
+		}
 		patch(`{"spec": {"workloads": "Ignore"}}`)
 	})
 
