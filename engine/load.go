@@ -184,7 +184,7 @@ func (ent *entry) root() *entry {
 // holds the one whose program it is, and lets go of it when it goes itself.
 func (ent *entry) shared(p policy.Policy) *entry {
 	next := &entry{
-		policy: p, digest: ent.digest, runtime: ent.runtime, program: ent.program, group: ent.group,
+		policy: p, digest: ent.digest, runtime: ent.runtime, quick: ent.quick, program: ent.program, group: ent.group,
 		degraded: ent.degraded, ref: ent.ref, serves: ent, closed: ent.release,
 	}
 	ent.refs.Add(1) // whoever calls holds it
