@@ -75,7 +75,8 @@ type ReplicaStatus struct {
 	Observed []Observed `json:"observed,omitempty"`
 
 	// exceptions are the policies that the replica does not serve as their
-	// generation says. The first 100, sorted by name; failed counts all.
+	// generation says: at most 100, those first that stay so until somebody does
+	// something; failed counts all.
 	//
 	// +listType=map
 	// +listMapKey=policy
