@@ -83,8 +83,26 @@ func (s *state) find(id policy.ID) *entry {
 	if ent, ok := s.byID[id]; ok {
 		return ent
 	}
-	group, name, _ := strings.Cut(string(id), "/")
-	return s.byID[policy.ID(group)].member(name)
+	if group, name, ok := strings.Cut(string(id), "/"); ok {
+		return s.byID[policy.ID(group)].member(name)
+	}
+	return s.aliased(id)
+}
+
+// aliased returns the entry of the one policy with that alias, nil if there are
+// more. It looks at all of them: whoever asks for an alias does not do so for long.
+func (s *state) aliased(id policy.ID) *entry {
+	var found *entry
+	for _, ent := range s.byID {
+		switch {
+		case !slices.Contains(ent.policy.Aliases, id):
+		case found != nil:
+			return nil
+		default:
+			found = ent
+		}
+	}
+	return found
 }
 
 // bundles are those that the policy answers in. When an older revision serves,
@@ -106,8 +124,11 @@ func (ent *entry) bundles() []string {
 }
 
 // matches reports whether a bundle asks the policy. When an older revision serves,
-// the webhook may have the rules of either.
+// the webhook may have the rules of either. One that is leaving is not asked.
 func (ent *entry) matches(req *sdk.Request) bool {
+	if ent.policy.Leaving || ent.stale != nil && ent.newer.Leaving {
+		return false
+	}
 	return ent.policy.Matches(req) || ent.stale != nil && ent.newer.Matches(req)
 }
 

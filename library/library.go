@@ -23,6 +23,9 @@ type Builtin struct {
 	Summary string
 	// Mutating says that it changes objects, with some settings at least.
 	Mutating bool
+	// AsksHost says that it asks the host, and so may wait for something. One
+	// that does not say so gets no host, whatever its policy is granted.
+	AsksHost bool
 	Policy   sdk.Policy
 }
 

@@ -18,6 +18,9 @@ type ID string
 // Policy is one entry of policies.yml.
 type Policy struct {
 	ID ID
+	// Aliases are other names that the policy answers to, as long as no other
+	// policy has one of them: what older webhooks ask for. An extension of warder.
+	Aliases []ID
 	// Namespace is that of a namespaced policy: what it reads of the cluster
 	// stays in it. Empty for a policy of the whole cluster. The members of a
 	// group have the group's.
@@ -45,6 +48,10 @@ type Policy struct {
 	// request together at /review/{bundle}. It is in one, or in none; in two
 	// while it moves from one to the other. An extension of warder.
 	Bundles []string
+	// Leaving makes bundles that the policy is in answer without asking it: it is
+	// gone, and API servers that have not heard of it yet go on to ask the
+	// bundles. An extension of warder.
+	Leaving bool
 	// Order is the policy's place in its bundle, low first; equal ones are in
 	// the order of their IDs. An extension of warder.
 	Order int

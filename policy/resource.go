@@ -31,6 +31,7 @@ const (
 func FromResource(r v1.Policy, server v1.PolicyServerSpec) (Policy, error) {
 	p := Policy{
 		ID:            ID(r.UniqueName()),
+		Aliases:       []ID{ID(r.OldName())}, // what an upstream installation has left may ask for it
 		Namespace:     r.Object.GetNamespace(),
 		Mode:          cmp.Or(Mode(r.Serving.Mode), Protect),
 		FailurePolicy: FailurePolicy(orDefault(r.Matching.FailurePolicy, defaultFailurePolicy)),
