@@ -167,21 +167,6 @@ func TestAPolicyWhoseRulesDoNotMatchIsNotAsked(t *testing.T) {
 	}
 }
 
-func TestAPolicyThatIsLeavingIsNotAskedAndItsBundleAnswers(t *testing.T) {
-	e := newEngine(t, Options{})
-	stays, goes := bundled(builtinPolicy("stays", "pod-privileged", "")), bundled(builtinPolicy("goes", "pod-privileged", ""))
-	mustApply(t, e, stays, goes)
-	goes.Leaving = true
-	mustApply(t, e, stays, goes)
-	if m := messageOf(evaluateBundle(t, e, privilegedPod(t)).Response); !strings.HasPrefix(m, "stays: ") {
-		t.Errorf("message %q, want that of the policy that stays alone", m)
-	}
-	mustApply(t, e, goes)
-	if d := evaluateBundle(t, e, privilegedPod(t)); !d.Response.Allowed {
-		t.Errorf("refused by %q: nobody is left", messageOf(d.Response))
-	}
-}
-
 func TestAPolicyAnswersToAnAliasThatIsItsOwn(t *testing.T) {
 	e := newEngine(t, Options{})
 	p, other := builtinPolicy("kw.cap.p", "pod-privileged", ""), builtinPolicy("kw.capg.p", "pod-privileged", "")

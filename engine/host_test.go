@@ -18,7 +18,7 @@ func TestARequestThatFindsNoFreeWorkerSaysSo(t *testing.T) {
 	p.Timeout = 50 * time.Millisecond
 	mustApply(t, e, p)
 	e.state.Load().find("p").quick = false // as a built-in that asks the host, of which there is none yet
-	e.permits <- struct{}{} // somebody is at work
+	e.permits <- struct{}{}                // somebody is at work
 	d := evaluate(t, e, "p", plainPod(t))
 	message := afterText().ReplaceAllString(messageOf(d.Response), ")")
 	if want := timeoutText + ": it waited for a free worker (policy \"p\", stage queue)"; message != want {

@@ -162,7 +162,7 @@ func (ent *entry) under(p policy.Policy, stamp string) *entry {
 // looked at when it is asked.
 func bare(p policy.Policy) policy.Policy {
 	p.Mode, p.Message, p.FailurePolicy, p.AllowedToMutate, p.Timeout = "", "", "", false, 0
-	p.Bundles, p.Leaving, p.Order, p.Rules = nil, false, 0, nil
+	p.Bundles, p.Order, p.Rules = nil, 0, nil
 	p.Workloads, p.WorkloadTemplates = "", nil
 	if p.Group != nil {
 		group := *p.Group

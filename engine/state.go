@@ -124,11 +124,8 @@ func (ent *entry) bundles() []string {
 }
 
 // matches reports whether a bundle asks the policy. When an older revision serves,
-// the webhook may have the rules of either. One that is leaving is not asked.
+// the webhook may have the rules of either.
 func (ent *entry) matches(req *sdk.Request) bool {
-	if ent.policy.Leaving || ent.stale != nil && ent.newer.Leaving {
-		return false
-	}
 	return ent.policy.Matches(req) || ent.stale != nil && ent.newer.Matches(req)
 }
 

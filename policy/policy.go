@@ -48,10 +48,6 @@ type Policy struct {
 	// request together at /review/{bundle}. It is in one, or in none; in two
 	// while it moves from one to the other. An extension of warder.
 	Bundles []string
-	// Leaving makes bundles that the policy is in answer without asking it: it is
-	// gone, and API servers that have not heard of it yet go on to ask the
-	// bundles. An extension of warder.
-	Leaving bool
 	// Order is the policy's place in its bundle, low first; equal ones are in
 	// the order of their IDs. An extension of warder.
 	Order int

@@ -286,11 +286,6 @@ func (k *keeper) gone(h *held) {
 		k.want(h)
 	}
 	k.log.Info("policy is gone: it is unloaded after a while", "policy", h.id, "linger", k.linger)
-	if h.revision > 0 { // others of its bundle go on, and it is not asked with them
-		h.wanted.Leaving = true
-		h.revision++
-		k.work(h)
-	}
 	k.wakeSweep()
 	k.tell(matters)
 }
