@@ -29,9 +29,9 @@ spec:
 `, failurePolicy)
 }
 
-// scale sets the replicas of a Deployment of warder's, or of the PolicyServer if
+// setReplicas sets the replicas of a Deployment of warder's, or of the PolicyServer if
 // the name is "default".
-func scale(s *stage.Stage, name string, replicas int) {
+func setReplicas(s *stage.Stage, name string, replicas int) {
 	s.T.Helper()
 	patch := fmt.Appendf(nil, `{"spec": {"replicas": %d}}`, replicas)
 	var err error
@@ -111,7 +111,7 @@ func TestNothingLocksTheClusterOut(t *testing.T) {
 	s.Ready(policy)
 	judges(s, "everything")
 
-	scale(s, "default", 0)
+	setReplicas(s, "default", 0)
 	noPods(s, server)
 	s.Eventually(func() string {
 		if err := s.CreatePod("default", stage.Pod("p", stage.Privileged)); err != nil {
@@ -119,27 +119,27 @@ func TestNothingLocksTheClusterOut(t *testing.T) {
 		}
 		return ""
 	})
-	scale(s, "default", 1)
+	setReplicas(s, "default", 1)
 	t.Logf("failurePolicy Ignore: the server is back and judges after %s", judges(s, "everything"))
 
 	s.Ready(s.Apply(everything("Fail")))
 	s.Eventually(func() string { return moving(s.Get(policy)) })
-	scale(s, "default", 0)
+	setReplicas(s, "default", 0)
 	noPods(s, server)
 	closed(s)
 	open(s, stage.Namespace, "servers are dead")
-	scale(s, "default", 1)
+	setReplicas(s, "default", 1)
 	t.Logf("failurePolicy Fail: the server is back and judges after %s", judges(s, "everything"))
 
-	scale(s, controller, 0)
+	setReplicas(s, controller, 0)
 	noPods(s, controller)
-	scale(s, server, 0)
+	setReplicas(s, server, 0)
 	noPods(s, server)
 	closed(s)
 	restart(s, cluster.APIServer)
 	restart(s, cluster.ControllerManager)
 	closed(s)
-	scale(s, controller, 2)
+	setReplicas(s, controller, 2)
 	t.Logf("controllers and servers were dead, the cluster's own were restarted: all judges after %s", judges(s, "everything"))
 
 	if err := s.Client.CoreV1().Pods(stage.Namespace).DeleteCollection(t.Context(), *metav1.NewDeleteOptions(0), metav1.ListOptions{}); err != nil {
@@ -148,7 +148,7 @@ func TestNothingLocksTheClusterOut(t *testing.T) {
 	t.Logf("all pods deleted at once: all judges after %s", judges(s, "everything"))
 
 	// Changes of policies are taken while nobody judges, and lift the lock.
-	scale(s, "default", 0)
+	setReplicas(s, "default", 0)
 	noPods(s, server)
 	closed(s)
 	began := time.Now()
@@ -161,12 +161,12 @@ func TestNothingLocksTheClusterOut(t *testing.T) {
 	})
 	t.Logf("servers dead, policy deleted: lifted after %s", time.Since(began).Round(time.Millisecond))
 
-	scale(s, "default", 1)
+	setReplicas(s, "default", 1)
 	s.Ready(s.Apply(everything("Fail")))
 	judges(s, "everything")
-	scale(s, controller, 0)
+	setReplicas(s, controller, 0)
 	noPods(s, controller)
-	scale(s, server, 0)
+	setReplicas(s, server, 0)
 	noPods(s, server)
 	closed(s)
 	if err := s.Of(policy).Delete(t.Context(), policy.GetName(), metav1.DeleteOptions{}); err != nil {

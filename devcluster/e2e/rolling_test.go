@@ -84,12 +84,12 @@ func TestPodsOfAPolicyServerComeAndGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	serving(s, 2, old...)
-	scale(s, "default", 3)
+	setReplicas(s, "default", 3)
 	serving(s, 3)
-	scale(s, "default", 1)
+	setReplicas(s, "default", 1)
 	serving(s, 1)
 	allRefused(t, l.stop(t, "a rollout, three replicas, one"))
-	scale(s, "default", 2)
+	setReplicas(s, "default", 2)
 	serving(s, 2)
 
 	l = startLoad(s, stage.Pod("p", stage.Privileged))
@@ -233,12 +233,12 @@ func TestServersBehindABalancer(t *testing.T) {
 	s := stage.Bare(t, cluster.Options{})
 	b := newBalancer(t)
 	s.Warder("install")
-	scale(s, "warder-controller", 0)
+	setReplicas(s, "warder-controller", 0)
 	noPods(s, "warder-controller")
 	p := &plane{T: t, cluster: s.Cluster, kube: s.Client, dynamic: s.Dynamic}
 	p.startController("--policy-server-url", "default=https://"+b.listener.Addr().String())
 	// No pods: the servers are the test's.
-	scale(s, "default", 0)
+	setReplicas(s, "default", 0)
 	dir := t.TempDir()
 	s.Eventually(func() string {
 		secret, err := s.Client.CoreV1().Secrets(stage.Namespace).Get(t.Context(), "policy-server-default", metav1.GetOptions{})
