@@ -45,6 +45,18 @@ func serving(s *stage.Stage, want int, others ...string) {
 	})
 }
 
+// lasting are the names of the pods that are ready, and not about to end.
+func lasting(s *stage.Stage) []string {
+	s.T.Helper()
+	var all []string
+	for _, p := range s.Pods(serverPods) {
+		if status := p.Status.ContainerStatuses; p.DeletionTimestamp == nil && len(status) > 0 && status[0].Ready {
+			all = append(all, p.Name)
+		}
+	}
+	return all
+}
+
 func TestPodsOfAPolicyServerComeAndGo(t *testing.T) {
 	s := stage.New(t, "--policy-server-replicas=2")
 	s.Ready(s.Apply(capOf("no-privileged", "builtin://pod-privileged", "")))
@@ -54,25 +66,19 @@ func TestPodsOfAPolicyServerComeAndGo(t *testing.T) {
 	l := startLoad(s, stage.Pod("p", stage.Privileged))
 	l.more(s, loadRate/4)
 	for range 5 {
-		name := s.Pods(serverPods)[0].Name
+		name := lasting(s)[0]
 		if err := s.Client.CoreV1().Pods(stage.Namespace).Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		s.Eventually(func() string { // its successor; the old one ends meanwhile
-			ready := 0
-			for _, p := range s.Pods(serverPods) {
-				if p.DeletionTimestamp == nil && len(p.Status.ContainerStatuses) > 0 && p.Status.ContainerStatuses[0].Ready {
-					ready++
-				}
-			}
-			if ready != 2 {
-				return fmt.Sprintf("%d pods are ready, want 2", ready)
+			if now := lasting(s); len(now) != 2 || slices.Contains(now, name) {
+				return fmt.Sprintf("ready are %q, want two without %s", now, name)
 			}
 			return ""
 		})
 	}
+	serving(s, 2) // the last one that was deleted has ended
 	allRefused(t, l.stop(t, "5 pods deleted in turn"))
-	serving(s, 2)
 
 	l = startLoad(s, stage.Pod("p", stage.Privileged))
 	var old []string
