@@ -6,14 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	admissionregv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -79,6 +83,7 @@ func (e *enforcer) setup(m Manager) error {
 		Watches(&v1alpha1.PolicyServerReplica{}, mapped(serverOf), builder.WithPredicates(exceptHeartbeats())).
 		Watches(&admissionregv1.ValidatingWebhookConfiguration{}, mapped(e.serverCalled)).
 		Watches(&admissionregv1.MutatingWebhookConfiguration{}, mapped(e.serverCalled)).
+		Watches(&appsv1.Deployment{}, handler.EnqueueRequestForOwner(m.GetScheme(), m.GetRESTMapper(), &v1.PolicyServer{}), builder.WithPredicates(podsReplaced())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(e.certs.everyServer))
 	for _, kind := range v1.Kinds() {
 		b = b.Watches(kind.New(), handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
@@ -204,10 +209,54 @@ func (e *enforcer) readReplicas(ctx context.Context, r *round, from client.Reade
 	mine := slices.DeleteFunc(list.Items, func(replica v1alpha1.PolicyServerReplica) bool { return replica.Spec.PolicyServer != r.name })
 	r.replicas, r.due = r.pulses.liveOf(mine, time.Now())
 	r.pulses.keep(mine)
+	silent, err := e.silent(ctx, r.name)
 	for _, s := range r.policies {
 		s.tally = tallyOf(r.replicas, s.policy, r.revisions.see(s.policy))
+		s.tally.live += silent
 	}
-	return nil
+	return err
+}
+
+// silent is how many pods of Kubewarden's policy server are behind the Service
+// while ours replace them. They hold nothing and do not say so. Webhooks of names
+// that ours never have tell that they may be there.
+func (e *enforcer) silent(ctx context.Context, server string) (int, error) {
+	configs, err := configurationsOf(ctx, e.client)
+	if err != nil {
+		return 0, err
+	}
+	theirs := func(o client.Object) bool {
+		return e.serverCalled(o) == server && o.GetName() != manifest.BundledName(server) && !strings.HasPrefix(o.GetName(), "kw.")
+	}
+	left := false
+	for i := range configs.validating {
+		left = left || theirs(&configs.validating[i])
+	}
+	for i := range configs.mutating {
+		left = left || theirs(&configs.mutating[i])
+	}
+	if !left || e.Manifest.URLs[server] != "" {
+		return 0, nil
+	}
+	d := &appsv1.Deployment{}
+	if err := e.client.Get(ctx, client.ObjectKey{Namespace: e.Manifest.Namespace, Name: manifest.ServerName(server)}, d); err != nil {
+		return 0, client.IgnoreNotFound(err)
+	}
+	outdated := d.Status.Replicas - d.Status.UpdatedReplicas
+	if ending := d.Status.TerminatingReplicas; ending != nil {
+		outdated += *ending
+	}
+	return int(max(0, outdated)), nil
+}
+
+// podsReplaced are the changes of Deployments after which other pods are there.
+func podsReplaced() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(u event.UpdateEvent) bool {
+		a, ok := u.ObjectOld.(*appsv1.Deployment)
+		b, also := u.ObjectNew.(*appsv1.Deployment)
+		return !ok || !also || a.Status.Replicas != b.Status.Replicas || a.Status.UpdatedReplicas != b.Status.UpdatedReplicas ||
+			!equality.Semantic.DeepEqual(a.Status.TerminatingReplicas, b.Status.TerminatingReplicas)
+	}}
 }
 
 // plan asks package manifest what to do.
