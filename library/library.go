@@ -6,6 +6,7 @@ package library
 import (
 	"slices"
 
+	"github.com/warder-dev/warder/library/allowprivilegeescalationpsp"
 	"github.com/warder-dev/warder/library/capabilitiespsp"
 	"github.com/warder-dev/warder/library/containerresources"
 	"github.com/warder-dev/warder/library/hostnamespacespsp"
@@ -30,6 +31,12 @@ type Builtin struct {
 // caller's.
 func All() []Builtin {
 	return []Builtin{
+		{
+			Name:     "allow-privilege-escalation-psp",
+			Summary:  "Refuses containers whose processes may get more privileges than their parent, and forbids it by default.",
+			Mutating: true,
+			Policy:   allowprivilegeescalationpsp.Policy(),
+		},
 		{
 			Name:     "capabilities-psp",
 			Summary:  "Controls which Linux capabilities containers may add, and adds or drops those that they must have or lose.",

@@ -47,8 +47,9 @@ func TestLookupFindsByTheWholeName(t *testing.T) {
 // of the others.
 func TestMutatingSaysWhichPoliciesMutate(t *testing.T) {
 	settings := map[string]string{
-		"capabilities-psp":    `{"required_drop_capabilities": ["ALL"]}`,
-		"container-resources": `{"cpu": {"defaultLimit": 1}}`,
+		"allow-privilege-escalation-psp": `{"default_allow_privilege_escalation": false}`,
+		"capabilities-psp":               `{"required_drop_capabilities": ["ALL"]}`,
+		"container-resources":            `{"cpu": {"defaultLimit": 1}}`,
 	}
 	for _, b := range library.All() {
 		var given any
