@@ -10,6 +10,7 @@ import (
 	"github.com/warder-dev/warder/library/capabilitiespsp"
 	"github.com/warder-dev/warder/library/containerresources"
 	"github.com/warder-dev/warder/library/hostnamespacespsp"
+	"github.com/warder-dev/warder/library/hostpathspsp"
 	"github.com/warder-dev/warder/library/podprivileged"
 	"github.com/warder-dev/warder/library/safelabels"
 	"github.com/warder-dev/warder/library/trustedrepos"
@@ -53,6 +54,11 @@ func All() []Builtin {
 			Name:    "host-namespaces-psp",
 			Summary: "Refuses pods that share the node's IPC, network or PID namespace, or take host ports that are not allowed.",
 			Policy:  hostnamespacespsp.Policy(),
+		},
+		{
+			Name:    "hostpaths-psp",
+			Summary: "Restricts which paths of the node containers mount, and whether they may write there.",
+			Policy:  hostpathspsp.Policy(),
 		},
 		{
 			Name:    "pod-privileged",

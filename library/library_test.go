@@ -68,6 +68,7 @@ func TestMutatingSaysWhichPoliciesMutate(t *testing.T) {
 // because an object is not shaped as it should be.
 func TestPoliciesSurviveMisshapenObjects(t *testing.T) {
 	settings := map[string]any{
+		"hostpaths-psp":       `{"allowedHostPaths": [{"pathPrefix": "/tmp", "readOnly": true}]}`,
 		"container-resources": `{"cpu": {"maxLimit": 1}, "memory": {"ignoreValues": true}}`,
 		"trusted-repos":       `{"registries": {"allow": ["ghcr.io"]}}`,
 		"safe-labels":         `{"denied_labels": ["a"]}`,
@@ -79,7 +80,8 @@ func TestPoliciesSurviveMisshapenObjects(t *testing.T) {
 		`{"spec": "x", "metadata": "x"}`,
 		`{"spec": {"containers": {}, "initContainers": 1, "hostPID": 0}, "metadata": {"labels": []}}`,
 		`{"spec": {"containers": ["c"], "hostIPC": "yes"}, "metadata": {"labels": "a"}}`,
-		`{"spec": {"containers": [{"image": 1, "securityContext": [], "resources": 1, "ports": {}}]}, "metadata": {"labels": {"a": {}}}}`,
+		`{"spec": {"containers": [{"image": 1, "securityContext": [], "resources": 1, "ports": {}, "volumeMounts": {}}],` +
+			`"volumes": {}, "securityContext": [], "runtimeClassName": 1, "shareProcessNamespace": "yes"}, "metadata": {"labels": {"a": {}}}}`,
 	}
 	for _, b := range library.All() {
 		judge := sdktest.Load(t, b.Policy, settings[b.Name])
