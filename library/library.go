@@ -14,6 +14,7 @@ import (
 	"github.com/warder-dev/warder/library/podprivileged"
 	"github.com/warder-dev/warder/library/safelabels"
 	"github.com/warder-dev/warder/library/trustedrepos"
+	"github.com/warder-dev/warder/library/usergrouppsp"
 	"github.com/warder-dev/warder/sdk"
 )
 
@@ -74,6 +75,12 @@ func All() []Builtin {
 			Name:    "trusted-repos",
 			Summary: "Restricts the registries, tags and images that containers come from.",
 			Policy:  trustedrepos.Policy(),
+		},
+		{
+			Name:     "user-group-psp",
+			Summary:  "Controls the users and groups that containers run as, and sets them where nothing is said.",
+			Mutating: true,
+			Policy:   usergrouppsp.Policy(),
 		},
 	}
 }

@@ -50,6 +50,7 @@ func TestMutatingSaysWhichPoliciesMutate(t *testing.T) {
 		"allow-privilege-escalation-psp": `{"default_allow_privilege_escalation": false}`,
 		"capabilities-psp":               `{"required_drop_capabilities": ["ALL"]}`,
 		"container-resources":            `{"cpu": {"defaultLimit": 1}}`,
+		"user-group-psp":                 `{"run_as_user": {"rule": "MustRunAsNonRoot"}}`,
 	}
 	for _, b := range library.All() {
 		var given any
@@ -68,6 +69,7 @@ func TestMutatingSaysWhichPoliciesMutate(t *testing.T) {
 // because an object is not shaped as it should be.
 func TestPoliciesSurviveMisshapenObjects(t *testing.T) {
 	settings := map[string]any{
+		"user-group-psp":      `{"run_as_user": {"rule": "MustRunAsNonRoot"}}`,
 		"hostpaths-psp":       `{"allowedHostPaths": [{"pathPrefix": "/tmp", "readOnly": true}]}`,
 		"container-resources": `{"cpu": {"maxLimit": 1}, "memory": {"ignoreValues": true}}`,
 		"trusted-repos":       `{"registries": {"allow": ["ghcr.io"]}}`,
