@@ -68,7 +68,7 @@ func (f *flag) UnmarshalJSON(text []byte) error {
 	case "null":
 		return nil
 	}
-	have := "something else"
+	var have string
 	switch text[0] {
 	case '"':
 		have = "string " + string(text)

@@ -103,15 +103,12 @@ func (a subject) get(field string) sdk.Value {
 func (a subject) field(name string) string { return a.path() + ".securityContext." + name }
 
 func (j *judgement) ids(a subject) *sdk.Verdict {
-	switch {
-	case j.RunAsUser.Rule == mustRunAsNonRoot:
-		if refusal := j.nonRoot(a); refusal != nil {
-			return refusal
-		}
-	default:
-		if refusal := j.id(a, &j.RunAsUser, wordsOfUser(), a.image.uid); refusal != nil {
-			return refusal
-		}
+	user := j.nonRoot
+	if j.RunAsUser.Rule != mustRunAsNonRoot {
+		user = func(a subject) *sdk.Verdict { return j.id(a, &j.RunAsUser, wordsOfUser(), a.image.uid) }
+	}
+	if refusal := user(a); refusal != nil {
+		return refusal
 	}
 	return j.id(a, &j.RunAsGroup, wordsOfGroup(), a.image.gid)
 }
