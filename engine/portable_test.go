@@ -164,8 +164,8 @@ func checkIsolation(t *testing.T, e *Engine, want runtime.Isolation) {
 	}
 }
 
-// Built-ins use neither codes nor warnings nor annotations, so the policy that
-// says what it is told shows them.
+// Built-ins use hardly any codes and warnings, and no annotations, so the policy
+// that says what it is told shows them.
 func TestAWholeVerdictComesThroughEveryRuntime(t *testing.T) {
 	scripts := map[string]struct{ script, want string }{
 		"rejected": {

@@ -212,3 +212,13 @@ func FuzzDecodeSettings(f *testing.F) {
 		}
 	})
 }
+
+func TestPolicyWithoutSettingsTakesNone(t *testing.T) {
+	p := Define(func(context.Context, *struct{}, *Request) (Verdict, error) { return Accept(), nil })
+	if _, err := p.Load(raw(`{"a": 1}`)); err == nil || err.Error() != "a: unknown setting; there are none" {
+		t.Errorf("error %v, want one that says that there are none", err)
+	}
+	if _, err := p.Load(nil); err != nil {
+		t.Errorf("no settings: %v", err)
+	}
+}
