@@ -69,7 +69,7 @@ func TestConformance(t *testing.T) {
 		dir = filepath.Join("testdata", "conformance")
 	}
 	cases := readConformance(t, dir)
-	scores := map[string]*score{}
+	scores, ran := map[string]*score{}, map[string]bool{}
 	var all score
 	for _, c := range cases {
 		s := scores[c.Policy]
@@ -82,6 +82,8 @@ func TestConformance(t *testing.T) {
 			all.listed++
 			continue
 		}
+		builtin, _ := c.builtin()
+		ran[builtin.Name] = true
 		if t.Run(c.ID, func(t *testing.T) { c.check(t, dir) }) {
 			s.passed++
 			all.passed++
@@ -91,14 +93,22 @@ func TestConformance(t *testing.T) {
 		}
 	}
 	for _, name := range library.Names() {
-		if s := scores[name+"-policy"]; os.Getenv("WARDER_CASES") == "" && (s == nil || s.passed+s.failed == 0) {
-			t.Errorf("%s: no case has run", name)
+		if os.Getenv("WARDER_CASES") == "" && ran[name] == withoutCases(name) {
+			t.Errorf("%s: a case has run: %t, want the opposite", name, ran[name])
 		}
 	}
 	for _, policy := range slices.Sorted(maps.Keys(scores)) {
 		t.Logf("%s: %s", policy, scores[policy])
 	}
 	_, _ = fmt.Fprintln(os.Stdout, "conformance:", &all)
+}
+
+// withoutCases reports whether there is no public case of the built-in.
+func withoutCases(name string) bool {
+	return slices.Contains([]string{
+		"disallow-service-loadbalancer",
+		"do-not-expose-admission-controller-webhook-services",
+	}, name)
 }
 
 type score struct {
@@ -139,8 +149,12 @@ func readConformance(t *testing.T, dir string) (cases []conformanceCase) {
 	return cases
 }
 
-// builtin is the built-in of the name of the case's policy.
+// builtin is the built-in of the name of the case's policy, which is the name of
+// its folder: some names end in -policy themselves.
 func (c conformanceCase) builtin() (library.Builtin, bool) {
+	if b, ok := library.Lookup(c.Policy); ok {
+		return b, true
+	}
 	return library.Lookup(strings.TrimSuffix(c.Policy, "-policy"))
 }
 

@@ -1,0 +1,43 @@
+package library_test
+
+import (
+	"encoding/json"
+
+	"github.com/warder-dev/warder/sdk/sdktest"
+)
+
+// subject is what a policy is asked about in the tests of all policies.
+type subject struct {
+	kind string
+	// object is accepted, and mutated by a policy that mutates.
+	object string
+	// misshapen are no objects of the kind, and have something to refuse beside.
+	misshapen []string
+	answers   []sdktest.Answer
+}
+
+// subjectOf returns what the policy is asked about, a Pod unless it judges
+// something else.
+func subjectOf(policy string) subject {
+	if s, ok := subjects()[policy]; ok {
+		return s
+	}
+	return subject{
+		kind:   "Pod",
+		object: `{"spec": {"containers": [{"name": "a", "image": "nginx"}]}}`,
+		misshapen: []string{
+			`{"spec": {"containers": {}, "initContainers": 1, "hostPID": 0}, "metadata": {"labels": []}}`,
+			`{"spec": {"containers": ["c"], "hostIPC": "yes"}, "metadata": {"labels": "a"}}`,
+			`{"spec": {"containers": [{"image": 1, "securityContext": [], "resources": 1, "ports": {}}]}, "metadata": {"labels": {"a": {}}}}`,
+		},
+	}
+}
+
+// says is what a host answers to each call of the capability.
+func says(capability, payload string) []sdktest.Answer {
+	return []sdktest.Answer{{Capability: capability, Payload: json.RawMessage(payload)}}
+}
+
+func subjects() map[string]subject {
+	return map[string]subject{}
+}
