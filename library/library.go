@@ -8,7 +8,10 @@ import (
 
 	"github.com/warder-dev/warder/library/capabilitiespsp"
 	"github.com/warder-dev/warder/library/containerresources"
+	"github.com/warder-dev/warder/library/disallowserviceloadbalancer"
+	"github.com/warder-dev/warder/library/disallowservicenodeport"
 	"github.com/warder-dev/warder/library/hostnamespacespsp"
+	"github.com/warder-dev/warder/library/ingress"
 	"github.com/warder-dev/warder/library/podprivileged"
 	"github.com/warder-dev/warder/library/safelabels"
 	"github.com/warder-dev/warder/library/trustedrepos"
@@ -43,9 +46,24 @@ func All() []Builtin {
 			Policy:   containerresources.Policy(),
 		},
 		{
+			Name:    "disallow-service-loadbalancer",
+			Summary: "Refuses Services of type LoadBalancer.",
+			Policy:  disallowserviceloadbalancer.Policy(),
+		},
+		{
+			Name:    "disallow-service-nodeport",
+			Summary: "Refuses Services of type NodePort.",
+			Policy:  disallowservicenodeport.Policy(),
+		},
+		{
 			Name:    "host-namespaces-psp",
 			Summary: "Refuses pods that share the node's IPC, network or PID namespace, or take host ports that are not allowed.",
 			Policy:  hostnamespacespsp.Policy(),
+		},
+		{
+			Name:    "ingress",
+			Summary: "Wants Ingresses to have TLS for all their hosts, and limits the ports behind them.",
+			Policy:  ingress.Policy(),
 		},
 		{
 			Name:    "pod-privileged",

@@ -39,5 +39,20 @@ func says(capability, payload string) []sdktest.Answer {
 }
 
 func subjects() map[string]subject {
-	return map[string]subject{}
+	return map[string]subject{
+		"ingress": {
+			kind:      "Ingress",
+			object:    `{"spec": {"rules": [{"host": "a.example.com"}]}}`,
+			misshapen: []string{`{"spec": {"rules": {}}}`, `{"spec": {"tls": "x"}}`, `{"spec": {"defaultBackend": {"service": {"port": {"number": "x"}}}}}`},
+		},
+		"disallow-service-nodeport": {
+			kind:      "Service",
+			object:    `{"spec": {"ports": [{"port": 80}]}}`,
+			misshapen: []string{`{"spec": {"type": 1}}`},
+		},
+		"disallow-service-loadbalancer": {
+			kind:      "Service",
+			object:    `{"spec": {"ports": [{"port": 80}]}}`,
+			misshapen: []string{`{"spec": {"type": 1}}`},
+		}}
 }

@@ -92,6 +92,9 @@ func settingsError(raw []byte, err error, target reflect.Type) error {
 		if near := nearest(name, known); near != "" {
 			return fmt.Errorf("%s: unknown setting; did you mean %s?", path, near)
 		}
+		if len(known) == 0 {
+			return fmt.Errorf("%s: unknown setting; there are none", path)
+		}
 		return fmt.Errorf("%s: unknown setting; known are %s", path, strings.Join(known, ", "))
 	}
 	return fmt.Errorf("settings: %w", err)
