@@ -12,9 +12,13 @@ import (
 	"github.com/warder-dev/warder/library/disallowservicenodeport"
 	"github.com/warder-dev/warder/library/hostnamespacespsp"
 	"github.com/warder-dev/warder/library/ingress"
+	"github.com/warder-dev/warder/library/persistentvolumeclaimstorageclasspolicy"
 	"github.com/warder-dev/warder/library/podprivileged"
+	"github.com/warder-dev/warder/library/psalabelenforcer"
 	"github.com/warder-dev/warder/library/safelabels"
 	"github.com/warder-dev/warder/library/trustedrepos"
+	"github.com/warder-dev/warder/library/uniqueingresspolicy"
+	"github.com/warder-dev/warder/library/uniqueserviceselectorpolicy"
 	"github.com/warder-dev/warder/sdk"
 )
 
@@ -66,9 +70,21 @@ func All() []Builtin {
 			Policy:  ingress.Policy(),
 		},
 		{
+			Name:     "persistentvolumeclaim-storageclass-policy",
+			Summary:  "Limits the storage classes of PersistentVolumeClaims, or gives them another.",
+			Mutating: true,
+			Policy:   persistentvolumeclaimstorageclasspolicy.Policy(),
+		},
+		{
 			Name:    "pod-privileged",
 			Summary: "Refuses privileged containers.",
 			Policy:  podprivileged.Policy(),
+		},
+		{
+			Name:     "psa-label-enforcer",
+			Summary:  "Gives Namespaces the labels that pod security admission goes by.",
+			Mutating: true,
+			Policy:   psalabelenforcer.Policy(),
 		},
 		{
 			Name:    "safe-labels",
@@ -79,6 +95,16 @@ func All() []Builtin {
 			Name:    "trusted-repos",
 			Summary: "Restricts the registries, tags and images that containers come from.",
 			Policy:  trustedrepos.Policy(),
+		},
+		{
+			Name:    "unique-ingress-policy",
+			Summary: "Refuses Ingresses for hosts that another Ingress of the cluster has already.",
+			Policy:  uniqueingresspolicy.Policy(),
+		},
+		{
+			Name:    "unique-service-selector-policy",
+			Summary: "Refuses Services whose selector another Service of the namespace has already.",
+			Policy:  uniqueserviceselectorpolicy.Policy(),
 		},
 	}
 }

@@ -47,8 +47,10 @@ func TestLookupFindsByTheWholeName(t *testing.T) {
 // of the others.
 func TestMutatingSaysWhichPoliciesMutate(t *testing.T) {
 	settings := map[string]string{
-		"capabilities-psp":    `{"required_drop_capabilities": ["ALL"]}`,
-		"container-resources": `{"cpu": {"defaultLimit": 1}}`,
+		"capabilities-psp":                          `{"required_drop_capabilities": ["ALL"]}`,
+		"container-resources":                       `{"cpu": {"defaultLimit": 1}}`,
+		"persistentvolumeclaim-storageclass-policy": `{"deniedStorageClasses": ["fast"], "fallbackStorageClass": "slow"}`,
+		"psa-label-enforcer":                        `{"modes": {"enforce": "baseline"}}`,
 	}
 	for _, b := range library.All() {
 		var given any
@@ -76,9 +78,11 @@ func TestMutatingSaysWhichPoliciesMutate(t *testing.T) {
 // because an object is not shaped as it should be.
 func TestPoliciesSurviveMisshapenObjects(t *testing.T) {
 	settings := map[string]any{
-		"container-resources": `{"cpu": {"maxLimit": 1}, "memory": {"ignoreValues": true}}`,
-		"trusted-repos":       `{"registries": {"allow": ["ghcr.io"]}}`,
-		"safe-labels":         `{"denied_labels": ["a"]}`,
+		"container-resources":                       `{"cpu": {"maxLimit": 1}, "memory": {"ignoreValues": true}}`,
+		"persistentvolumeclaim-storageclass-policy": `{"deniedStorageClasses": ["fast"]}`,
+		"psa-label-enforcer":                        `{"modes": {"enforce": "baseline"}}`,
+		"trusted-repos":                             `{"registries": {"allow": ["ghcr.io"]}}`,
+		"safe-labels":                               `{"denied_labels": ["a"]}`,
 	}
 	misshapen := []string{
 		`[]`, `"x"`, `7`, `true`,
@@ -120,7 +124,11 @@ func TestMessagesOfLargeObjectsStayShort(t *testing.T) {
 }
 
 func BenchmarkJudge(b *testing.B) {
-	settings := map[string]any{"container-resources": `{"cpu": {"maxLimit": 64}}`}
+	settings := map[string]any{
+		"container-resources":                       `{"cpu": {"maxLimit": 64}}`,
+		"persistentvolumeclaim-storageclass-policy": `{"deniedStorageClasses": ["slow"]}`,
+		"psa-label-enforcer":                        `{"modes": {"enforce": "baseline"}}`,
+	}
 	pod := `{"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [` +
 		strings.Repeat(`{"name": "a", "image": "ghcr.io/team/app:1", "resources": {"limits": {"cpu": "1"}},`+
 			`"securityContext": {"privileged": false, "capabilities": {"drop": ["ALL"]}}},`, 20) +

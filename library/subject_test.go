@@ -40,6 +40,24 @@ func says(capability, payload string) []sdktest.Answer {
 
 func subjects() map[string]subject {
 	return map[string]subject{
+		"psa-label-enforcer": {kind: "Namespace", object: `{"metadata": {"name": "web"}}`, misshapen: []string{`{"metadata": {"labels": []}}`}},
+		"persistentvolumeclaim-storageclass-policy": {
+			kind:      "PersistentVolumeClaim",
+			object:    `{"spec": {"storageClassName": "fast"}}`,
+			misshapen: []string{`{"spec": {"storageClassName": 1}}`},
+		},
+		"unique-service-selector-policy": {
+			kind:      "Service",
+			object:    `{"metadata": {"namespace": "web"}, "spec": {"selector": {"app": "web"}}}`,
+			misshapen: []string{`{"spec": {"selector": []}}`, `{"spec": {"selector": {"app": 1}}}`},
+			answers:   says("kubernetes/list_resources_by_namespace", `{"items": []}`),
+		},
+		"unique-ingress-policy": {
+			kind:      "Ingress",
+			object:    `{"spec": {"rules": [{"host": "a.example.com"}]}}`,
+			misshapen: []string{`{"spec": {"rules": {}}}`, `{"spec": {"rules": [{"host": []}]}}`},
+			answers:   says("kubernetes/list_resources_all", `{"items": []}`),
+		},
 		"ingress": {
 			kind:      "Ingress",
 			object:    `{"spec": {"rules": [{"host": "a.example.com"}]}}`,
