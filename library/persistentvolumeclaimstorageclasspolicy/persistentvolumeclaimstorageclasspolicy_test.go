@@ -7,4 +7,6 @@ import (
 	"github.com/warder-dev/warder/sdk/sdktest"
 )
 
-func TestCases(t *testing.T) { sdktest.Cases(t, persistentvolumeclaimstorageclasspolicy.Policy(), "testdata") }
+func TestCases(t *testing.T) {
+	sdktest.Cases(t, persistentvolumeclaimstorageclasspolicy.Policy(), "testdata")
+}

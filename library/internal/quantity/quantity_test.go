@@ -1,4 +1,4 @@
-package containerresources
+package quantity
 
 import (
 	"encoding/json"
@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestParseQuantityIsExact(t *testing.T) {
+func TestParseIsExact(t *testing.T) {
 	tests := []struct {
 		text  string
 		nanos string
@@ -54,28 +54,28 @@ func TestParseQuantityIsExact(t *testing.T) {
 		{"1e99999999999999999999", "9223372036854775807000000000"},
 	}
 	for _, tt := range tests {
-		q, err := ParseQuantity(tt.text)
+		q, err := Parse(tt.text)
 		if err != nil {
-			t.Errorf("ParseQuantity(%q): %v, want %s", tt.text, err, tt.nanos)
+			t.Errorf("Parse(%q): %v, want %s", tt.text, err, tt.nanos)
 			continue
 		}
 		if have := q.value().String(); have != tt.nanos {
-			t.Errorf("ParseQuantity(%q) = %s billionths, want %s", tt.text, have, tt.nanos)
+			t.Errorf("Parse(%q) = %s billionths, want %s", tt.text, have, tt.nanos)
 		}
 		if q.String() != tt.text {
-			t.Errorf("ParseQuantity(%q).String() = %q, want the text as it was", tt.text, q.String())
+			t.Errorf("Parse(%q).String() = %q, want the text as it was", tt.text, q.String())
 		}
 	}
 }
 
-func TestParseQuantityRefuses(t *testing.T) {
+func TestParseRefuses(t *testing.T) {
 	for _, text := range []string{
 		"", " ", "1 ", " 1", ".", "+", "-", "--1", "+-1", "1.2.3", "1,5", "0x10", "1_000", "m", "Ki", "1ki", "1K", "1Kii",
 		"1KiB", "1mi", "1ni", "1e", "1e1.5", "1e+", "1e3m", "1EE", "1Ee3i", "1B", "１", "Inf", "NaN", "1ee3", "1e0x3",
 		strings.Repeat("9", maxQuantityBytes+1),
 	} {
-		if q, err := ParseQuantity(text); err == nil {
-			t.Errorf("ParseQuantity(%q) = %s billionths, want an error", text, q.value())
+		if q, err := Parse(text); err == nil {
+			t.Errorf("Parse(%q) = %s billionths, want an error", text, q.value())
 		}
 	}
 }
@@ -89,7 +89,7 @@ func TestQuantityComparesAmountsNotTexts(t *testing.T) {
 		if text == "" {
 			return q
 		}
-		q, err := ParseQuantity(text)
+		q, err := Parse(text)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,12 +140,12 @@ func TestQuantityComesFromNumbersAndStrings(t *testing.T) {
 
 // FuzzParseQuantity compares what is parsed with big.Rat, which knows decimals
 // and exponents but no suffixes.
-func FuzzParseQuantity(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, seed := range []string{"1", "0.5", "1e3", "-1.25e-3", "9.99", "1Ki", "", "1e999999999"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		q, err := ParseQuantity(text)
+		q, err := Parse(text)
 		if err != nil || strings.Trim(text, "0123456789.+-e") != "" || len(text) > 20 {
 			return
 		}
@@ -154,7 +154,7 @@ func FuzzParseQuantity(f *testing.F) {
 		}
 		want, ok := new(big.Rat).SetString(text)
 		if !ok {
-			t.Fatalf("ParseQuantity(%q) = %s billionths, but it is no number", text, q.value())
+			t.Fatalf("Parse(%q) = %s billionths, but it is no number", text, q.value())
 		}
 		want.Mul(want, big.NewRat(1_000_000_000, 1))
 		bound := new(big.Rat).SetInt(maxNanos())
@@ -166,7 +166,40 @@ func FuzzParseQuantity(f *testing.F) {
 			over.Neg(over)
 		}
 		if over.Sign() < 0 || over.Cmp(big.NewRat(1, 1)) >= 0 {
-			t.Errorf("ParseQuantity(%q) = %s billionths, want %s rounded up", text, q.value(), want)
+			t.Errorf("Parse(%q) = %s billionths, want %s rounded up", text, q.value(), want)
 		}
 	})
+}
+
+func TestSumsAreWrittenAsKubernetesWritesThem(t *testing.T) {
+	tests := []struct{ a, b, minus, plus string }{
+		{"2048Mi", "1124Mi", "924Mi", "3172Mi"},
+		{"2Gi", "1Gi", "1Gi", "3Gi"},
+		{"1Gi", "1023Mi", "1Mi", "2047Mi"},
+		{"1Gi", "1", "1073741823", "1073741825"},
+		{"1Ki", "1", "1023", "1025"},
+		{"1Ki", "1m", "1023999m", "1024001m"},
+		{"2000m", "500m", "1500m", "2500m"},
+		{"2", "500m", "1500m", "2500m"},
+		{"20", "18", "2", "38"},
+		{"0", "2Gi", "-2Gi", "2Gi"},
+		{"1", "1", "0", "2"},
+		{"3000", "1k", "2k", "4k"},
+		{"1e3", "1", "999", "1001"},
+		{"1n", "2n", "-1n", "3n"},
+	}
+	for _, tt := range tests {
+		a, errA := Parse(tt.a)
+		b, errB := Parse(tt.b)
+		if errA != nil || errB != nil {
+			t.Fatal(errA, errB)
+		}
+		minus, plus := a.Minus(b), a.Plus(b)
+		if minus.String() != tt.minus || plus.String() != tt.plus {
+			t.Errorf("%s and %s: less %s, together %s; want %s, %s", a, b, minus, plus, tt.minus, tt.plus)
+		}
+		if back := plus.Minus(b); back.Compare(a) != 0 {
+			t.Errorf("%s and %s: there and back is %s", a, b, back)
+		}
+	}
 }

@@ -1,4 +1,5 @@
-package containerresources
+// Package quantity has the amounts of resources as Kubernetes writes them.
+package quantity
 
 import (
 	"encoding/json"
@@ -22,8 +23,8 @@ type Quantity struct {
 	err   error    // of what UnmarshalJSON has taken; the amount is zero then
 }
 
-// ParseQuantity parses a quantity. The error quotes the text.
-func ParseQuantity(text string) (Quantity, error) {
+// Parse parses a quantity. The error quotes the text.
+func Parse(text string) (Quantity, error) {
 	nanos, err := parseNanos(text)
 	if err != nil {
 		return Quantity{}, fmt.Errorf("%q: %w", text, err)
@@ -46,7 +47,7 @@ func (q *Quantity) UnmarshalJSON(raw []byte) error {
 		q.err = fmt.Errorf("%s: want a string or a number", raw)
 		return nil
 	}
-	parsed, err := ParseQuantity(text)
+	parsed, err := Parse(text)
 	if err == nil && parsed.sign() < 0 {
 		err = fmt.Errorf("%q: want an amount of 0 or more", text)
 	}
@@ -76,6 +77,47 @@ func (q Quantity) value() *big.Int {
 // Compare returns -1, 0 or +1 as q is less than, equal to or greater than
 // other.
 func (q Quantity) Compare(other Quantity) int { return q.value().Cmp(other.value()) }
+
+// Minus returns q less other, written in the manner of q, or of other when q is
+// zero.
+func (q Quantity) Minus(other Quantity) Quantity {
+	manner := q
+	if q.IsZero() {
+		manner = other
+	}
+	return written(new(big.Int).Sub(q.value(), other.value()), strings.HasSuffix(manner.text, "i"))
+}
+
+// Plus returns q and other together, written in the manner of q, or of other
+// when q is zero.
+func (q Quantity) Plus(other Quantity) Quantity {
+	manner := q
+	if q.IsZero() {
+		manner = other
+	}
+	return written(new(big.Int).Add(q.value(), other.value()), strings.HasSuffix(manner.text, "i"))
+}
+
+// written returns the amount with the largest suffix that needs no fraction:
+// one of powers of two if it may be, unless the amount is less than 1Ki.
+func written(nanos *big.Int, binary bool) Quantity {
+	suffixes, factor, number := []string{"n", "u", "m", "", "k", "M", "G", "T", "P", "E"}, big.NewInt(1000), new(big.Int).Set(nanos)
+	kibi := big.NewInt(1024 * 1_000_000_000)
+	if whole, rest := new(big.Int).QuoRem(nanos, big.NewInt(1_000_000_000), new(big.Int)); binary && rest.Sign() == 0 && nanos.CmpAbs(kibi) >= 0 {
+		suffixes, factor, number = []string{"", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"}, big.NewInt(1024), whole
+	}
+	for len(suffixes) > 1 && number.Sign() != 0 {
+		quotient, rest := new(big.Int).QuoRem(number, factor, new(big.Int))
+		if rest.Sign() != 0 {
+			break
+		}
+		number, suffixes = quotient, suffixes[1:]
+	}
+	if number.Sign() == 0 {
+		return Quantity{text: "0"}
+	}
+	return Quantity{text: number.String() + suffixes[0], nanos: nanos}
+}
 
 // String is the text that the quantity came from.
 func (q Quantity) String() string { return q.text }
