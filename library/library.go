@@ -10,11 +10,16 @@ import (
 	"github.com/warder-dev/warder/library/containerresources"
 	"github.com/warder-dev/warder/library/disallowserviceloadbalancer"
 	"github.com/warder-dev/warder/library/disallowservicenodeport"
+	"github.com/warder-dev/warder/library/donotexposeadmissioncontrollerwebhookservices"
 	"github.com/warder-dev/warder/library/hostnamespacespsp"
 	"github.com/warder-dev/warder/library/ingress"
+	"github.com/warder-dev/warder/library/namespacelabelpropagator"
+	"github.com/warder-dev/warder/library/nspolicyservermapper"
 	"github.com/warder-dev/warder/library/persistentvolumeclaimstorageclasspolicy"
 	"github.com/warder-dev/warder/library/podprivileged"
 	"github.com/warder-dev/warder/library/psalabelenforcer"
+	"github.com/warder-dev/warder/library/rancherprojectpropagatelabels"
+	"github.com/warder-dev/warder/library/rancherprojectquotasnamespacevalidator"
 	"github.com/warder-dev/warder/library/safelabels"
 	"github.com/warder-dev/warder/library/trustedrepos"
 	"github.com/warder-dev/warder/library/uniqueingresspolicy"
@@ -60,6 +65,11 @@ func All() []Builtin {
 			Policy:  disallowservicenodeport.Policy(),
 		},
 		{
+			Name:    "do-not-expose-admission-controller-webhook-services",
+			Summary: "Refuses admission webhooks whose Services can be reached from outside of the cluster.",
+			Policy:  donotexposeadmissioncontrollerwebhookservices.Policy(),
+		},
+		{
 			Name:    "host-namespaces-psp",
 			Summary: "Refuses pods that share the node's IPC, network or PID namespace, or take host ports that are not allowed.",
 			Policy:  hostnamespacespsp.Policy(),
@@ -68,6 +78,18 @@ func All() []Builtin {
 			Name:    "ingress",
 			Summary: "Wants Ingresses to have TLS for all their hosts, and limits the ports behind them.",
 			Policy:  ingress.Policy(),
+		},
+		{
+			Name:     "namespace-label-propagator",
+			Summary:  "Copies labels of a Namespace to the pods in it, and to what makes pods.",
+			Mutating: true,
+			Policy:   namespacelabelpropagator.Policy(),
+		},
+		{
+			Name:     "ns-policyserver-mapper",
+			Summary:  "Sends the policies of a namespace to the PolicyServer that the Namespace names.",
+			Mutating: true,
+			Policy:   nspolicyservermapper.Policy(),
 		},
 		{
 			Name:     "persistentvolumeclaim-storageclass-policy",
@@ -85,6 +107,17 @@ func All() []Builtin {
 			Summary:  "Gives Namespaces the labels that pod security admission goes by.",
 			Mutating: true,
 			Policy:   psalabelenforcer.Policy(),
+		},
+		{
+			Name:     "rancher-project-propagate-labels",
+			Summary:  "Gives Namespaces the labels that their Rancher project has for them.",
+			Mutating: true,
+			Policy:   rancherprojectpropagatelabels.Policy(),
+		},
+		{
+			Name:    "rancher-project-quotas-namespace-validator",
+			Summary: "Refuses Namespaces that ask for more than is left of the quota of their Rancher project.",
+			Policy:  rancherprojectquotasnamespacevalidator.Policy(),
 		},
 		{
 			Name:    "safe-labels",

@@ -49,6 +49,7 @@ func TestMutatingSaysWhichPoliciesMutate(t *testing.T) {
 	settings := map[string]string{
 		"capabilities-psp":                          `{"required_drop_capabilities": ["ALL"]}`,
 		"container-resources":                       `{"cpu": {"defaultLimit": 1}}`,
+		"namespace-label-propagator":                `{"propagatedLabels": ["team"]}`,
 		"persistentvolumeclaim-storageclass-policy": `{"deniedStorageClasses": ["fast"], "fallbackStorageClass": "slow"}`,
 		"psa-label-enforcer":                        `{"modes": {"enforce": "baseline"}}`,
 	}
@@ -79,21 +80,21 @@ func TestMutatingSaysWhichPoliciesMutate(t *testing.T) {
 func TestPoliciesSurviveMisshapenObjects(t *testing.T) {
 	settings := map[string]any{
 		"container-resources":                       `{"cpu": {"maxLimit": 1}, "memory": {"ignoreValues": true}}`,
+		"namespace-label-propagator":                `{"propagatedLabels": ["team"]}`,
 		"persistentvolumeclaim-storageclass-policy": `{"deniedStorageClasses": ["fast"]}`,
 		"psa-label-enforcer":                        `{"modes": {"enforce": "baseline"}}`,
 		"trusted-repos":                             `{"registries": {"allow": ["ghcr.io"]}}`,
 		"safe-labels":                               `{"denied_labels": ["a"]}`,
 	}
-	misshapen := []string{
-		`[]`, `"x"`, `7`, `true`,
-		`{"spec": [], "metadata": []}`,
-		`{"spec": "x", "metadata": "x"}`,
-	}
 	for _, b := range library.All() {
 		judge := sdktest.Load(t, b.Policy, settings[b.Name])
 		subject := subjectOf(b.Name)
 		ctx := sdk.WithHost(t.Context(), sdktest.NewHost(t, subject.answers...))
-		for _, object := range slices.Concat(misshapen, subject.misshapen) {
+		objects := slices.Concat([]string{`[]`, `"x"`, `7`, `true`}, subject.misshapen)
+		if !subject.elsewhere {
+			objects = append(objects, `{"spec": [], "metadata": []}`, `{"spec": "x", "metadata": "x"}`)
+		}
+		for _, object := range objects {
 			req := &sdk.Request{Kind: sdk.GroupVersionKind{Version: "v1", Kind: subject.kind}, Namespace: "web", Object: []byte(object)}
 			v, err := judge(ctx, req)
 			if err == nil && v.Accepted {
@@ -126,6 +127,7 @@ func TestMessagesOfLargeObjectsStayShort(t *testing.T) {
 func BenchmarkJudge(b *testing.B) {
 	settings := map[string]any{
 		"container-resources":                       `{"cpu": {"maxLimit": 64}}`,
+		"namespace-label-propagator":                `{"propagatedLabels": ["team"]}`,
 		"persistentvolumeclaim-storageclass-policy": `{"deniedStorageClasses": ["slow"]}`,
 		"psa-label-enforcer":                        `{"modes": {"enforce": "baseline"}}`,
 	}

@@ -13,6 +13,8 @@ type subject struct {
 	object string
 	// misshapen are no objects of the kind, and have something to refuse beside.
 	misshapen []string
+	// elsewhere says that it looks neither into spec nor into metadata.
+	elsewhere bool
 	answers   []sdktest.Answer
 }
 
@@ -40,6 +42,37 @@ func says(capability, payload string) []sdktest.Answer {
 
 func subjects() map[string]subject {
 	return map[string]subject{
+		"rancher-project-quotas-namespace-validator": {
+			kind:      "Namespace",
+			object:    `{"metadata": {"annotations": {"field.cattle.io/projectId": "local:p"}}}`,
+			misshapen: []string{`{"metadata": {"annotations": {"field.cattle.io/projectId": 1}}}`},
+			answers:   says("kubernetes/get_resource", `{"spec": {}}`),
+		},
+		"rancher-project-propagate-labels": {
+			kind:      "Namespace",
+			object:    `{"metadata": {"annotations": {"field.cattle.io/projectId": "local:p"}}}`,
+			misshapen: []string{`{"metadata": {"labels": []}}`, `{"metadata": {"annotations": {"field.cattle.io/projectId": 1}}}`},
+			answers:   says("kubernetes/get_resource", `{"metadata": {"labels": {"propagate.team": "a"}}}`),
+		},
+		"do-not-expose-admission-controller-webhook-services": {
+			elsewhere: true,
+			kind:      "ValidatingWebhookConfiguration",
+			object:    `{"webhooks": [{"clientConfig": {"service": {"namespace": "web", "name": "web"}}}]}`,
+			misshapen: []string{`{"webhooks": {}}`, `{"webhooks": [1]}`, `{"webhooks": [{"clientConfig": {"service": []}}]}`},
+			answers:   says("kubernetes/list_resources_by_namespace", `{"items": []}`),
+		},
+		"ns-policyserver-mapper": {
+			kind:      "AdmissionPolicy",
+			object:    `{"spec": {"policyServer": "default"}}`,
+			misshapen: []string{`{"spec": {"policyServer": 1}}`},
+			answers:   says("kubernetes/get_resource", `{"metadata": {"labels": {"admission.kubewarden.io/policy-server": "a"}}}`),
+		},
+		"namespace-label-propagator": {
+			kind:      "Pod",
+			object:    `{"metadata": {"name": "web", "namespace": "web"}, "spec": {"containers": []}}`,
+			misshapen: []string{`{"metadata": {"labels": []}}`, `{"metadata": {"labels": {"team": 1}}}`},
+			answers:   says("kubernetes/get_resource", `{"metadata": {"labels": {"team": "a"}}}`),
+		},
 		"psa-label-enforcer": {kind: "Namespace", object: `{"metadata": {"name": "web"}}`, misshapen: []string{`{"metadata": {"labels": []}}`}},
 		"persistentvolumeclaim-storageclass-policy": {
 			kind:      "PersistentVolumeClaim",
