@@ -6,21 +6,36 @@ package library
 import (
 	"slices"
 
+	"github.com/warder-dev/warder/library/automountserviceaccounttoken"
 	"github.com/warder-dev/warder/library/capabilitiespsp"
 	"github.com/warder-dev/warder/library/containerresources"
 	"github.com/warder-dev/warder/library/disallowserviceloadbalancer"
 	"github.com/warder-dev/warder/library/disallowservicenodeport"
 	"github.com/warder-dev/warder/library/donotexposeadmissioncontrollerwebhookservices"
 	"github.com/warder-dev/warder/library/hostnamespacespsp"
+	"github.com/warder-dev/warder/library/hostprocess"
+	"github.com/warder-dev/warder/library/hpareplicas"
+	"github.com/warder-dev/warder/library/imagepullpolicy"
+	"github.com/warder-dev/warder/library/imagetag"
 	"github.com/warder-dev/warder/library/ingress"
+	"github.com/warder-dev/warder/library/linuxhardening"
+	"github.com/warder-dev/warder/library/minreplicas"
 	"github.com/warder-dev/warder/library/namespacelabelpropagator"
 	"github.com/warder-dev/warder/library/nspolicyservermapper"
+	"github.com/warder-dev/warder/library/pdballowsdisruptions"
 	"github.com/warder-dev/warder/library/persistentvolumeclaimstorageclasspolicy"
 	"github.com/warder-dev/warder/library/podprivileged"
+	"github.com/warder-dev/warder/library/priorityclassrequired"
 	"github.com/warder-dev/warder/library/psalabelenforcer"
 	"github.com/warder-dev/warder/library/rancherprojectpropagatelabels"
 	"github.com/warder-dev/warder/library/rancherprojectquotasnamespacevalidator"
+	"github.com/warder-dev/warder/library/rbacclusteradmin"
+	"github.com/warder-dev/warder/library/rbacpodexec"
+	"github.com/warder-dev/warder/library/rbacwildcards"
 	"github.com/warder-dev/warder/library/safelabels"
+	"github.com/warder-dev/warder/library/sensitiveconfigmapcontent"
+	"github.com/warder-dev/warder/library/sensitivecontainerenvvar"
+	"github.com/warder-dev/warder/library/topologyspread"
 	"github.com/warder-dev/warder/library/trustedrepos"
 	"github.com/warder-dev/warder/library/uniqueingresspolicy"
 	"github.com/warder-dev/warder/library/uniqueserviceselectorpolicy"
@@ -35,6 +50,12 @@ type Builtin struct {
 	Summary string
 	// Mutating says that it changes objects, with some settings at least.
 	Mutating bool
+	// Category is what it is good for, "security", "reliability" or
+	// "efficiency"; "" is not said.
+	Category string
+	// Severity is how bad it is not to hold to it, "high" or "medium"; "" is not
+	// said.
+	Severity string
 	Policy   sdk.Policy
 }
 
@@ -42,6 +63,13 @@ type Builtin struct {
 // caller's.
 func All() []Builtin {
 	return []Builtin{
+		{
+			Name:     "automount-service-account-token",
+			Summary:  "Wants pods to do without the token of their ServiceAccount.",
+			Category: "security",
+			Severity: "medium",
+			Policy:   automountserviceaccounttoken.Policy(),
+		},
 		{
 			Name:     "capabilities-psp",
 			Summary:  "Controls which Linux capabilities containers may add, and adds or drops those that they must have or lose.",
@@ -75,9 +103,51 @@ func All() []Builtin {
 			Policy:  hostnamespacespsp.Policy(),
 		},
 		{
+			Name:     "host-process",
+			Summary:  "Refuses containers on Windows that run as processes of the node.",
+			Category: "security",
+			Severity: "high",
+			Policy:   hostprocess.Policy(),
+		},
+		{
+			Name:     "hpa-replicas",
+			Summary:  "Wants autoscalers to keep two replicas or more, and to have room.",
+			Category: "reliability",
+			Severity: "medium",
+			Policy:   hpareplicas.Policy(),
+		},
+		{
+			Name:     "image-pull-policy",
+			Summary:  "Limits the imagePullPolicy of containers, to Always unless told otherwise.",
+			Category: "reliability",
+			Severity: "medium",
+			Policy:   imagepullpolicy.Policy(),
+		},
+		{
+			Name:     "image-tag",
+			Summary:  "Wants images to have a tag or a digest.",
+			Category: "reliability",
+			Severity: "high",
+			Policy:   imagetag.Policy(),
+		},
+		{
 			Name:    "ingress",
 			Summary: "Wants Ingresses to have TLS for all their hosts, and limits the ports behind them.",
 			Policy:  ingress.Policy(),
+		},
+		{
+			Name:     "linux-hardening",
+			Summary:  "Wants containers to be confined by seccomp, AppArmor, SELinux or dropped capabilities.",
+			Category: "security",
+			Severity: "medium",
+			Policy:   linuxhardening.Policy(),
+		},
+		{
+			Name:     "min-replicas",
+			Summary:  "Wants Deployments to have two replicas or more.",
+			Category: "reliability",
+			Severity: "medium",
+			Policy:   minreplicas.Policy(),
 		},
 		{
 			Name:     "namespace-label-propagator",
@@ -92,6 +162,13 @@ func All() []Builtin {
 			Policy:   nspolicyservermapper.Policy(),
 		},
 		{
+			Name:     "pdb-allows-disruptions",
+			Summary:  "Refuses PodDisruptionBudgets that let no node be drained.",
+			Category: "reliability",
+			Severity: "medium",
+			Policy:   pdballowsdisruptions.Policy(),
+		},
+		{
 			Name:     "persistentvolumeclaim-storageclass-policy",
 			Summary:  "Limits the storage classes of PersistentVolumeClaims, or gives them another.",
 			Mutating: true,
@@ -101,6 +178,13 @@ func All() []Builtin {
 			Name:    "pod-privileged",
 			Summary: "Refuses privileged containers.",
 			Policy:  podprivileged.Policy(),
+		},
+		{
+			Name:     "priority-class-required",
+			Summary:  "Wants pods to have a priority class.",
+			Category: "reliability",
+			Severity: "medium",
+			Policy:   priorityclassrequired.Policy(),
 		},
 		{
 			Name:     "psa-label-enforcer",
@@ -120,9 +204,51 @@ func All() []Builtin {
 			Policy:  rancherprojectquotasnamespacevalidator.Policy(),
 		},
 		{
+			Name:     "rbac-cluster-admin",
+			Summary:  "Refuses bindings that give somebody all rights.",
+			Category: "security",
+			Severity: "high",
+			Policy:   rbacclusteradmin.Policy(),
+		},
+		{
+			Name:     "rbac-pod-exec",
+			Summary:  "Refuses roles that allow to run commands in containers.",
+			Category: "security",
+			Severity: "high",
+			Policy:   rbacpodexec.Policy(),
+		},
+		{
+			Name:     "rbac-wildcards",
+			Summary:  "Refuses roles that have wildcards.",
+			Category: "security",
+			Severity: "high",
+			Policy:   rbacwildcards.Policy(),
+		},
+		{
 			Name:    "safe-labels",
 			Summary: "Denies labels, requires them, or constrains their values.",
 			Policy:  safelabels.Policy(),
+		},
+		{
+			Name:     "sensitive-configmap-content",
+			Summary:  "Refuses ConfigMaps with what should be in a Secret.",
+			Category: "security",
+			Severity: "high",
+			Policy:   sensitiveconfigmapcontent.Policy(),
+		},
+		{
+			Name:     "sensitive-container-env-var",
+			Summary:  "Refuses containers with secrets among the values of their environment.",
+			Category: "security",
+			Severity: "high",
+			Policy:   sensitivecontainerenvvar.Policy(),
+		},
+		{
+			Name:     "topology-spread",
+			Summary:  "Wants the replicas of workloads to be spread over nodes or zones.",
+			Category: "reliability",
+			Severity: "medium",
+			Policy:   topologyspread.Policy(),
 		},
 		{
 			Name:    "trusted-repos",

@@ -21,18 +21,21 @@ type subject struct {
 // subjectOf returns what the policy is asked about, a Pod unless it judges
 // something else.
 func subjectOf(policy string) subject {
-	if s, ok := subjects()[policy]; ok {
-		return s
+	s := subjects()[policy]
+	if s.kind == "" {
+		s.kind = "Pod"
 	}
-	return subject{
-		kind:   "Pod",
-		object: `{"spec": {"containers": [{"name": "a", "image": "nginx"}]}}`,
-		misshapen: []string{
+	if s.object == "" {
+		s.object = `{"spec": {"containers": [{"name": "a", "image": "nginx"}]}}`
+	}
+	if s.misshapen == nil {
+		s.misshapen = []string{
 			`{"spec": {"containers": {}, "initContainers": 1, "hostPID": 0}, "metadata": {"labels": []}}`,
 			`{"spec": {"containers": ["c"], "hostIPC": "yes"}, "metadata": {"labels": "a"}}`,
 			`{"spec": {"containers": [{"image": 1, "securityContext": [], "resources": 1, "ports": {}}]}, "metadata": {"labels": {"a": {}}}}`,
-		},
+		}
 	}
+	return s
 }
 
 // says is what a host answers to each call of the capability.
@@ -42,6 +45,35 @@ func says(capability, payload string) []sdktest.Answer {
 
 func subjects() map[string]subject {
 	return map[string]subject{
+		"host-process": {
+			object:    `{"spec": {"containers": [{"name": "a"}]}}`,
+			misshapen: []string{`{"spec": {"containers": {}}}`, `{"spec": {"containers": ["c"]}}`, `{"spec": {"securityContext": []}}`},
+		},
+		"sensitive-container-env-var": {
+			object:    `{"spec": {"containers": [{"env": [{"name": "A", "value": "b"}]}]}}`,
+			misshapen: []string{`{"spec": {"containers": {}}}`, `{"spec": {"containers": ["c"]}}`, `{"spec": {"containers": [{"env": {}}]}}`, `{"spec": {"containers": [{"env": [{"name": 1}]}]}}`},
+		},
+		"sensitive-configmap-content":     {kind: "ConfigMap", elsewhere: true, object: `{"data": {"a": "b"}}`, misshapen: []string{`{"data": []}`, `{"data": {"a": 1}}`}},
+		"linux-hardening":                 {object: `{"spec": {"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}}`},
+		"hpa-replicas":                    {kind: "HorizontalPodAutoscaler", object: `{"spec": {"minReplicas": 2, "maxReplicas": 4}}`, misshapen: []string{`{"spec": {"minReplicas": "x"}}`}},
+		"pdb-allows-disruptions":          {kind: "PodDisruptionBudget", object: `{"spec": {"maxUnavailable": 1}}`, misshapen: []string{`{"spec": {"maxUnavailable": {}}}`}},
+		"rbac-cluster-admin":              {kind: "RoleBinding", elsewhere: true, object: `{"roleRef": {}}`, misshapen: []string{`{"roleRef": []}`, `{"roleRef": {"kind": 1}}`, `{"roleRef": {}, "subjects": {}}`}},
+		"rbac-pod-exec":                   {kind: "Role", elsewhere: true, object: `{"rules": []}`, misshapen: []string{`{"rules": {}}`, `{"rules": ["x"]}`, `{"rules": [{"verbs": 1, "resources": 1, "apiGroups": 1}]}`}},
+		"rbac-wildcards":                  {kind: "Role", elsewhere: true, object: `{"rules": []}`, misshapen: []string{`{"rules": {}}`, `{"rules": ["x"]}`, `{"rules": [{"verbs": 1, "resources": 1, "apiGroups": 1}]}`}},
+		"automount-service-account-token": {object: `{"spec": {"automountServiceAccountToken": false}}`},
+		"topology-spread": {
+			kind:      "Deployment",
+			object:    `{"spec": {"replicas": 1, "template": {"spec": {}}}}`,
+			misshapen: []string{`{"spec": {"replicas": "x", "template": {"spec": {}}}}`, `{"spec": {"replicas": 2, "template": {"spec": {"topologySpreadConstraints": {}}}}}`},
+		},
+		"priority-class-required": {object: `{"spec": {"priorityClassName": "high"}}`},
+		"min-replicas": {
+			kind:      "Deployment",
+			object:    `{"spec": {"replicas": 3}}`,
+			misshapen: []string{`{"spec": {"replicas": "x"}}`},
+		},
+		"image-pull-policy": {object: `{"spec": {"containers": [{"image": "nginx"}]}}`},
+		"image-tag":         {object: `{"spec": {"containers": [{"image": "nginx:1"}]}}`},
 		"rancher-project-quotas-namespace-validator": {
 			kind:      "Namespace",
 			object:    `{"metadata": {"annotations": {"field.cattle.io/projectId": "local:p"}}}`,
