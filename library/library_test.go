@@ -121,7 +121,9 @@ func TestMessagesOfLargeObjectsStayShort(t *testing.T) {
 		`"securityContext": {"privileged": true, "capabilities": {"add": ["BPF"]}}},`, 4999) +
 		`{"image": "nginx", "ports": [{"hostPort": 80}], "securityContext": {"privileged": true, "capabilities": {"add": ["BPF"]}}}]}}`
 	req := sdktest.Request(t, "Pod", pod)
-	for _, name := range []string{"capabilities-psp", "host-namespaces-psp", "pod-privileged", "trusted-repos"} {
+	for _, name := range []string{
+		"capabilities-psp", "host-namespaces-psp", "image-tag", "linux-hardening", "pod-privileged", "trusted-repos",
+	} {
 		b, _ := library.Lookup(name)
 		v := sdktest.Judge(t, b.Policy, settings[name], req)
 		if v.Accepted || !strings.Contains(v.Message, " and 4990 more") || len(v.Message) > 2000 {

@@ -27,7 +27,7 @@ type Settings struct {
 func (s *Settings) Validate() error {
 	both := slices.DeleteFunc(slices.Clone(s.AllowPorts), func(port uint16) bool { return !slices.Contains(s.DenyPorts, port) })
 	if len(both) > 0 {
-		return errors.New("No port can be allowed and denied at the same time: " + set(both)) //nolint:staticcheck // the text is upstream's, and users see it
+		return errors.New("No port can be allowed and denied at the same time: " + set(both))
 	}
 	return nil
 }
@@ -106,14 +106,19 @@ func readHosts(spec sdk.Value) (h hosts) {
 // if they match.
 func (h hosts) reason() string {
 	var bare, idle []string
+	certified, served := map[string]bool{}, map[string]bool{}
+	for _, name := range h.certified {
+		certified[name] = true
+	}
 	for _, host := range h.served {
-		if !slices.ContainsFunc(h.certified, func(c string) bool { return covers(c, host) }) {
+		served[host], served[wildcard(host)] = true, true
+		if !certified[host] && !certified[wildcard(host)] {
 			bare = append(bare, name(host))
 		}
 	}
-	for _, certified := range h.certified {
-		if !slices.ContainsFunc(h.served, func(host string) bool { return covers(certified, host) }) {
-			idle = append(idle, name(certified))
+	for _, host := range h.certified {
+		if !served[host] {
+			idle = append(idle, name(host))
 		}
 	}
 	switch {
@@ -125,15 +130,14 @@ func (h hosts) reason() string {
 	return ""
 }
 
-// covers reports whether an entry for certified is one for host: the same name,
-// or *.example.com for www.example.com.
-func covers(certified, host string) bool {
-	if certified == host {
-		return true
+// wildcard returns the entry that stands for the host and its siblings:
+// *.example.com for www.example.com.
+func wildcard(host string) string {
+	first, parent, ok := strings.Cut(host, ".")
+	if !ok || first == "*" {
+		return host
 	}
-	parent, wild := strings.CutPrefix(certified, "*.")
-	_, rest, _ := strings.Cut(host, ".")
-	return wild && rest == parent && !strings.HasPrefix(host, "*.")
+	return "*." + parent
 }
 
 func name(host string) string {

@@ -20,7 +20,22 @@ type Settings struct {
 	// AllowedNames are names that are never taken for one.
 	AllowedNames []string `json:"allowedNames"`
 
-	names, values []*regexp.Regexp
+	names, values []pattern
+}
+
+// pattern is an expression, which is tried where one of the literals is, or
+// everywhere if there are none: values are up to 1 MiB long.
+type pattern struct {
+	expression *regexp.Regexp
+	literals   []string
+}
+
+func (p pattern) in(text string) bool {
+	likely := len(p.literals) == 0
+	for _, literal := range p.literals {
+		likely = likely || strings.Contains(text, literal)
+	}
+	return likely && p.expression.MatchString(text)
 }
 
 func defaultNames() []string {
@@ -31,40 +46,46 @@ func defaultNames() []string {
 	}
 }
 
-func defaultValues() []string {
-	return []string{
-		`-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY( BLOCK)?-----`,
-		`\b(AKIA|ASIA)[0-9A-Z]{16}\b`,                      // AWS
-		`\b(gh[pousr]_[0-9A-Za-z]{36}|github_pat_\w{22,})`, // GitHub
-		`\bAIza[0-9A-Za-z_-]{35}\b`,                        // Google
-		`\bxox[abeprs]-[0-9A-Za-z-]{10,}`,                  // Slack
-		`\b[rs]k_live_[0-9A-Za-z]{16,}`,                    // Stripe
-		`\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}`,       // JSON Web Token
+// defaultValues are patterns of private keys, and of keys and tokens whose makers
+// gave them a form to be known by.
+func defaultValues() []pattern {
+	known := func(expression string, literals ...string) pattern {
+		return pattern{regexp.MustCompile(expression), literals}
+	}
+	return []pattern{
+		known(`-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY( BLOCK)?-----`, "PRIVATE KEY"),
+		known(`\b(AKIA|ASIA)[0-9A-Z]{16}\b`, "AKIA", "ASIA"),                                                             // AWS
+		known(`\b(gh[pousr]_[0-9A-Za-z]{36}|github_pat_\w{22,})`, "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"), // GitHub
+		known(`\bAIza[0-9A-Za-z_-]{35}\b`, "AIza"),                                                                       // Google
+		known(`\bxox[abeprs]-[0-9A-Za-z-]{10,}`, "xox"),                                                                  // Slack
+		known(`\b[rs]k_live_[0-9A-Za-z]{16,}`, "k_live_"),                                                                // Stripe
+		known(`\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}`, "eyJ"),                                                       // JSON Web Token
 	}
 }
 
 // Validate compiles the expressions and reports everything that is wrong.
 func (s *Settings) Validate() error {
-	if s.Names == nil {
-		s.Names = defaultNames()
-	}
-	if s.Values == nil {
-		s.Values = defaultValues()
+	names := s.Names
+	if names == nil {
+		names = defaultNames()
 	}
 	var errName, errValue error
-	s.names, errName = compile("names", s.Names)
+	s.names, errName = compile("names", names)
 	s.values, errValue = compile("values", s.Values)
+	if s.Values == nil {
+		s.values = defaultValues()
+	}
 	return errors.Join(errName, errValue)
 }
 
-func compile(field string, expressions []string) (compiled []*regexp.Regexp, err error) {
+func compile(field string, expressions []string) (compiled []pattern, err error) {
 	for i, text := range expressions {
 		expression, wrong := regexp.Compile(text)
 		if wrong != nil {
 			err = errors.Join(err, fmt.Errorf("%s[%d]: %w", field, i, wrong))
 			continue
 		}
-		compiled = append(compiled, expression)
+		compiled = append(compiled, pattern{expression, nil})
 	}
 	return compiled, err
 }
@@ -77,16 +98,16 @@ func (s *Settings) Finds(name, value string) string {
 			return ""
 		}
 	}
-	for _, expression := range s.values {
-		if expression.MatchString(value) {
+	for _, pattern := range s.values {
+		if pattern.in(value) {
 			return "its value looks like a key or token"
 		}
 	}
 	if harmless(value) {
 		return ""
 	}
-	for _, expression := range s.names {
-		if expression.MatchString(name) {
+	for _, pattern := range s.names {
+		if pattern.in(name) {
 			return "its name says so"
 		}
 	}
