@@ -18,11 +18,14 @@ import (
 	"github.com/warder-dev/warder/library/imagepullpolicy"
 	"github.com/warder-dev/warder/library/imagetag"
 	"github.com/warder-dev/warder/library/ingress"
+	"github.com/warder-dev/warder/library/instancelabel"
 	"github.com/warder-dev/warder/library/linuxhardening"
 	"github.com/warder-dev/warder/library/minreplicas"
 	"github.com/warder-dev/warder/library/namespacelabelpropagator"
+	"github.com/warder-dev/warder/library/networkpolicyrequired"
 	"github.com/warder-dev/warder/library/nspolicyservermapper"
 	"github.com/warder-dev/warder/library/pdballowsdisruptions"
+	"github.com/warder-dev/warder/library/pdbrequired"
 	"github.com/warder-dev/warder/library/persistentvolumeclaimstorageclasspolicy"
 	"github.com/warder-dev/warder/library/podprivileged"
 	"github.com/warder-dev/warder/library/priorityclassrequired"
@@ -136,6 +139,13 @@ func All() []Builtin { //nolint:funlen // it is a table
 			Policy:  ingress.Policy(),
 		},
 		{
+			Name:     "instance-label",
+			Summary:  "Wants the label app.kubernetes.io/instance to be the name of the object.",
+			Category: "reliability",
+			Severity: "medium",
+			Policy:   instancelabel.Policy(),
+		},
+		{
 			Name:     "linux-hardening",
 			Summary:  "Wants containers to be confined by seccomp, AppArmor, SELinux or dropped capabilities.",
 			Category: "security",
@@ -156,6 +166,13 @@ func All() []Builtin { //nolint:funlen // it is a table
 			Policy:   namespacelabelpropagator.Policy(),
 		},
 		{
+			Name:     "network-policy-required",
+			Summary:  "Wants a NetworkPolicy to say who may talk to the pods.",
+			Category: "security",
+			Severity: "medium",
+			Policy:   networkpolicyrequired.Policy(),
+		},
+		{
 			Name:     "ns-policyserver-mapper",
 			Summary:  "Sends the policies of a namespace to the PolicyServer that the Namespace names.",
 			Mutating: true,
@@ -167,6 +184,13 @@ func All() []Builtin { //nolint:funlen // it is a table
 			Category: "reliability",
 			Severity: "medium",
 			Policy:   pdballowsdisruptions.Policy(),
+		},
+		{
+			Name:     "pdb-required",
+			Summary:  "Wants workloads of several replicas to have a PodDisruptionBudget.",
+			Category: "reliability",
+			Severity: "medium",
+			Policy:   pdbrequired.Policy(),
 		},
 		{
 			Name:     "persistentvolumeclaim-storageclass-policy",

@@ -45,6 +45,18 @@ func says(capability, payload string) []sdktest.Answer {
 
 func subjects() map[string]subject {
 	return map[string]subject{
+		"network-policy-required": {
+			object:    `{"metadata": {"namespace": "web"}, "spec": {"containers": []}}`,
+			misshapen: []string{`{"spec": {}, "metadata": {"labels": []}}`, `{"spec": {}, "metadata": {"labels": {"a": 1}}}`},
+			answers:   says("kubernetes/list_resources_by_namespace", `{"items": [{"spec": {"podSelector": {}}}]}`),
+		},
+		"pdb-required": {
+			kind:      "Deployment",
+			object:    `{"metadata": {"namespace": "web"}, "spec": {"replicas": 2, "template": {"metadata": {"labels": {"app": "web"}}}}}`,
+			misshapen: []string{`{"spec": {"replicas": "x"}}`, `{"spec": {"template": {"metadata": {"labels": []}}}}`},
+			answers:   says("kubernetes/list_resources_by_namespace", `{"items": [{"spec": {"selector": {"matchLabels": {"app": "web"}}}}]}`),
+		},
+		"instance-label": {kind: "Deployment", object: `{"metadata": {"name": "web"}}`, misshapen: []string{`{"metadata": {"labels": {"app.kubernetes.io/instance": 1}}}`}, elsewhere: true},
 		"host-process": {
 			object:    `{"spec": {"containers": [{"name": "a"}]}}`,
 			misshapen: []string{`{"spec": {"containers": {}}}`, `{"spec": {"containers": ["c"]}}`, `{"spec": {"securityContext": []}}`},
