@@ -91,7 +91,7 @@ func TestConformance(t *testing.T) {
 		}
 	}
 	for policy, s := range scores {
-		if _, ok := (conformanceCase{Policy: policy}).builtin(); ok && s.passed+s.failed == 0 && os.Getenv("WARDER_CASES") == "" {
+		if _, ok := (conformanceCase{Policy: policy}).builtin(); ok && s.passed+s.failed == 0 && s.reason != needsNetwork && os.Getenv("WARDER_CASES") == "" {
 			t.Errorf("%s: no case has run", policy)
 		}
 	}
@@ -151,6 +151,8 @@ func (c conformanceCase) builtin() (library.Builtin, bool) {
 	return library.Builtin{}, false
 }
 
+const needsNetwork = "needs a network"
+
 // cannotRun says why the case is listed and not run, "" if it is run.
 func (c conformanceCase) cannotRun() string {
 	_, ok := c.builtin()
@@ -158,7 +160,7 @@ func (c conformanceCase) cannotRun() string {
 	case !ok:
 		return "no built-in of this name yet"
 	case c.Network:
-		return "needs a network"
+		return needsNetwork
 	}
 	return ""
 }

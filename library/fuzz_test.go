@@ -26,7 +26,11 @@ func mutatingJudges(t testing.TB) map[string]sdk.Judge {
 	}
 	judges := map[string]sdk.Judge{}
 	for _, b := range library.All() {
-		judges[b.Name] = sdktest.Load(t, b.Policy, settings[b.Name])
+		given, ok := settings[b.Name]
+		if !ok {
+			given = changing(b.Name)
+		}
+		judges[b.Name] = sdktest.Load(t, b.Policy, given)
 	}
 	return judges
 }

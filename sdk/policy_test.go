@@ -69,6 +69,7 @@ func TestSettingsErrorsAreForWhoeverWroteThem(t *testing.T) {
 		{`{"mod": "x"}`, "mod: unknown setting; did you mean mode?"},
 		{`{"MODE": "x"}`, ""}, // encoding/json takes any case
 		{`{"limits": 1}`, "limits: unknown setting; did you mean limit?"},
+		{`{"by-name": {}}`, `["by-name"]: unknown setting; did you mean by_name?`},
 		{`{"zzz": 1}`, "zzz: unknown setting; known are NoTag, by_name, inner, limit, lists, mode, nested, opaque, ratio, rules, small"},
 		{`{"zzz": null}`, "zzz: unknown setting; known are NoTag, by_name, inner, limit, lists, mode, nested, opaque, ratio, rules, small"},
 		{`{"hidden": "x"}`, "hidden: unknown setting; known are NoTag, by_name, inner, limit, lists, mode, nested, opaque, ratio, rules, small"},
