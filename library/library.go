@@ -6,9 +6,11 @@ package library
 import (
 	"slices"
 
+	"github.com/warder-dev/warder/library/annotations"
 	"github.com/warder-dev/warder/library/capabilitiespsp"
 	"github.com/warder-dev/warder/library/containerresources"
 	"github.com/warder-dev/warder/library/hostnamespacespsp"
+	"github.com/warder-dev/warder/library/labels"
 	"github.com/warder-dev/warder/library/podprivileged"
 	"github.com/warder-dev/warder/library/safelabels"
 	"github.com/warder-dev/warder/library/trustedrepos"
@@ -31,6 +33,11 @@ type Builtin struct {
 func All() []Builtin {
 	return []Builtin{
 		{
+			Name:    "annotations",
+			Summary: "Compares the annotations of objects of any kind with a list.",
+			Policy:  annotations.Policy(),
+		},
+		{
 			Name:     "capabilities-psp",
 			Summary:  "Controls which Linux capabilities containers may add, and adds or drops those that they must have or lose.",
 			Mutating: true,
@@ -46,6 +53,11 @@ func All() []Builtin {
 			Name:    "host-namespaces-psp",
 			Summary: "Refuses pods that share the node's IPC, network or PID namespace, or take host ports that are not allowed.",
 			Policy:  hostnamespacespsp.Policy(),
+		},
+		{
+			Name:    "labels",
+			Summary: "Compares the labels of objects of any kind with a list.",
+			Policy:  labels.Policy(),
 		},
 		{
 			Name:    "pod-privileged",

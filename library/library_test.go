@@ -43,6 +43,20 @@ func TestLookupFindsByTheWholeName(t *testing.T) {
 	}
 }
 
+// accepting are settings of policies that need some, with which they accept the
+// pods of these tests.
+func accepting(name string) any {
+	settings := map[string]string{
+		"annotations":         `{"criteria": "doesNotContainAnyOf", "values": ["x"]}`,
+		"container-resources": `{"cpu": {"maxLimit": 64}}`,
+		"labels":              `{"criteria": "doesNotContainAnyOf", "values": ["x"]}`,
+	}
+	if text, ok := settings[name]; ok {
+		return text
+	}
+	return nil
+}
+
 // Only policies that say so may change objects: the server refuses a mutation
 // of the others.
 func TestMutatingSaysWhichPoliciesMutate(t *testing.T) {
@@ -51,7 +65,7 @@ func TestMutatingSaysWhichPoliciesMutate(t *testing.T) {
 		"container-resources": `{"cpu": {"defaultLimit": 1}}`,
 	}
 	for _, b := range library.All() {
-		var given any
+		given := accepting(b.Name)
 		if text, ok := settings[b.Name]; ok {
 			given = text
 		}
@@ -67,9 +81,11 @@ func TestMutatingSaysWhichPoliciesMutate(t *testing.T) {
 // because an object is not shaped as it should be.
 func TestPoliciesSurviveMisshapenObjects(t *testing.T) {
 	settings := map[string]any{
+		"annotations":         `{"criteria": "containsAnyOf", "values": ["x"]}`,
 		"container-resources": `{"cpu": {"maxLimit": 1}, "memory": {"ignoreValues": true}}`,
 		"trusted-repos":       `{"registries": {"allow": ["ghcr.io"]}}`,
 		"safe-labels":         `{"denied_labels": ["a"]}`,
+		"labels":              `{"criteria": "containsAnyOf", "values": ["x"]}`,
 	}
 	// Each of these is no Pod, and has something to refuse beside.
 	objects := []string{
@@ -113,14 +129,13 @@ func TestMessagesOfLargeObjectsStayShort(t *testing.T) {
 }
 
 func BenchmarkJudge(b *testing.B) {
-	settings := map[string]any{"container-resources": `{"cpu": {"maxLimit": 64}}`}
 	pod := `{"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [` +
 		strings.Repeat(`{"name": "a", "image": "ghcr.io/team/app:1", "resources": {"limits": {"cpu": "1"}},`+
 			`"securityContext": {"privileged": false, "capabilities": {"drop": ["ALL"]}}},`, 20) +
 		`{"name": "z", "image": "nginx"}]}}`
 	for _, p := range library.All() {
 		b.Run(p.Name, func(b *testing.B) {
-			judge := sdktest.Load(b, p.Policy, settings[p.Name])
+			judge := sdktest.Load(b, p.Policy, accepting(p.Name))
 			req := sdktest.Request(b, "Pod", pod)
 			b.ReportAllocs()
 			for b.Loop() {
