@@ -12,6 +12,7 @@ import (
 	"github.com/warder-dev/warder/library/hostnamespacespsp"
 	"github.com/warder-dev/warder/library/labels"
 	"github.com/warder-dev/warder/library/podprivileged"
+	"github.com/warder-dev/warder/library/safeannotations"
 	"github.com/warder-dev/warder/library/safelabels"
 	"github.com/warder-dev/warder/library/trustedrepos"
 	"github.com/warder-dev/warder/sdk"
@@ -63,6 +64,11 @@ func All() []Builtin {
 			Name:    "pod-privileged",
 			Summary: "Refuses privileged containers.",
 			Policy:  podprivileged.Policy(),
+		},
+		{
+			Name:    "safe-annotations",
+			Summary: "Denies annotations, requires them, or constrains their values.",
+			Policy:  safeannotations.Policy(),
 		},
 		{
 			Name:    "safe-labels",

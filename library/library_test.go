@@ -84,6 +84,7 @@ func TestPoliciesSurviveMisshapenObjects(t *testing.T) {
 		"annotations":         `{"criteria": "containsAnyOf", "values": ["x"]}`,
 		"container-resources": `{"cpu": {"maxLimit": 1}, "memory": {"ignoreValues": true}}`,
 		"trusted-repos":       `{"registries": {"allow": ["ghcr.io"]}}`,
+		"safe-annotations":    `{"mandatory_annotations": ["a"]}`,
 		"safe-labels":         `{"denied_labels": ["a"]}`,
 		"labels":              `{"criteria": "containsAnyOf", "values": ["x"]}`,
 	}
