@@ -12,6 +12,7 @@ import (
 	"github.com/warder-dev/warder/library/hostnamespacespsp"
 	"github.com/warder-dev/warder/library/labels"
 	"github.com/warder-dev/warder/library/podprivileged"
+	"github.com/warder-dev/warder/library/probes"
 	"github.com/warder-dev/warder/library/safeannotations"
 	"github.com/warder-dev/warder/library/safelabels"
 	"github.com/warder-dev/warder/library/trustedrepos"
@@ -64,6 +65,11 @@ func All() []Builtin {
 			Name:    "pod-privileged",
 			Summary: "Refuses privileged containers.",
 			Policy:  podprivileged.Policy(),
+		},
+		{
+			Name:    "probes",
+			Summary: "Asks for liveness and readiness probes, and keeps their fields within bounds.",
+			Policy:  probes.Policy(),
 		},
 		{
 			Name:    "safe-annotations",

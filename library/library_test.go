@@ -47,6 +47,7 @@ func TestLookupFindsByTheWholeName(t *testing.T) {
 // pods of these tests.
 func accepting(name string) any {
 	settings := map[string]string{
+		"probes":              `{"liveness": {"enforce": false}, "readiness": {"enforce": true}}`,
 		"annotations":         `{"criteria": "doesNotContainAnyOf", "values": ["x"]}`,
 		"container-resources": `{"cpu": {"maxLimit": 64}}`,
 		"labels":              `{"criteria": "doesNotContainAnyOf", "values": ["x"]}`,
@@ -69,7 +70,7 @@ func TestMutatingSaysWhichPoliciesMutate(t *testing.T) {
 		if text, ok := settings[b.Name]; ok {
 			given = text
 		}
-		req := sdktest.Request(t, "Pod", `{"spec": {"containers": [{"name": "a", "image": "nginx"}]}}`)
+		req := sdktest.Request(t, "Pod", `{"spec": {"containers": [{"name": "a", "image": "nginx", "readinessProbe": {}}]}}`)
 		v := sdktest.Judge(t, b.Policy, given, req)
 		if !v.Accepted || (v.MutatedObject != nil) != b.Mutating {
 			t.Errorf("%s: verdict %+v, want a mutation: %t", b.Name, v, b.Mutating)
@@ -81,6 +82,7 @@ func TestMutatingSaysWhichPoliciesMutate(t *testing.T) {
 // because an object is not shaped as it should be.
 func TestPoliciesSurviveMisshapenObjects(t *testing.T) {
 	settings := map[string]any{
+		"probes":              `{"liveness": {"enforce": true}, "readiness": {"enforce": false}}`,
 		"annotations":         `{"criteria": "containsAnyOf", "values": ["x"]}`,
 		"container-resources": `{"cpu": {"maxLimit": 1}, "memory": {"ignoreValues": true}}`,
 		"trusted-repos":       `{"registries": {"allow": ["ghcr.io"]}}`,
@@ -131,9 +133,9 @@ func TestMessagesOfLargeObjectsStayShort(t *testing.T) {
 
 func BenchmarkJudge(b *testing.B) {
 	pod := `{"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [` +
-		strings.Repeat(`{"name": "a", "image": "ghcr.io/team/app:1", "resources": {"limits": {"cpu": "1"}},`+
+		strings.Repeat(`{"name": "a", "image": "ghcr.io/team/app:1", "readinessProbe": {}, "resources": {"limits": {"cpu": "1"}},`+
 			`"securityContext": {"privileged": false, "capabilities": {"drop": ["ALL"]}}},`, 20) +
-		`{"name": "z", "image": "nginx"}]}}`
+		`{"name": "z", "image": "nginx", "readinessProbe": {}}]}}`
 	for _, p := range library.All() {
 		b.Run(p.Name, func(b *testing.B) {
 			judge := sdktest.Load(b, p.Policy, accepting(p.Name))

@@ -1,0 +1,97 @@
+// Package probes is the built-in policy probes: it asks for liveness and
+// readiness probes, and keeps their fields within bounds.
+package probes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/warder-dev/warder/library/internal/places"
+	"github.com/warder-dev/warder/sdk"
+)
+
+// Policy returns the policy probes.
+func Policy() sdk.Policy { return sdk.Define(judge) }
+
+func judge(_ context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error) {
+	if req.Raw != nil {
+		return sdk.Verdict{}, errors.New("want a request to the API server, have another document")
+	}
+	spec, err := req.PodSpec()
+	if errors.Is(err, sdk.ErrNoPodSpec) {
+		return sdk.Accept(), nil
+	}
+	if err != nil {
+		return sdk.Reject("Cannot parse validation request: " + err.Error()), nil
+	}
+	var problems places.List
+	lists := spec.Fields("containers", "initContainers", "ephemeralContainers")
+	for i, what := range []string{"container", "init container", "ephemeral container"} {
+		for _, c := range lists[i].Elements() {
+			if i == 0 || s.Compat || i == 1 && c.Get("restartPolicy").String() == "Always" {
+				s.judge(container{Value: c, what: what, name: c.Get("name").String()}, &problems)
+			}
+		}
+	}
+	if err := spec.Err(); err != nil {
+		return sdk.Reject("Cannot parse validation request: " + err.Error()), nil
+	}
+	if problems.Empty() {
+		return sdk.Accept(), nil
+	}
+	return sdk.Reject(problems.Join("; ")), nil
+}
+
+type container struct {
+	sdk.Value
+	what, name string
+}
+
+func (s *Settings) judge(c container, problems *places.List) {
+	probes := []struct {
+		kind, field string
+		want        *Probe
+	}{
+		{"liveness", "livenessProbe", s.Liveness},
+		{"readiness", "readinessProbe", s.Readiness},
+	}
+	for _, p := range probes {
+		probe := c.Get(p.field)
+		if !p.want.enforced() {
+			continue
+		}
+		if !probe.Exists() {
+			problems.Add(func() string {
+				return fmt.Sprintf("%s %s is invalid: container %s without %s probe is not accepted. Add %s to %s",
+					c.what, c.name, c.name, p.kind, p.field, c.Path())
+			})
+			continue
+		}
+		if c.what == "ephemeral container" {
+			continue
+		}
+		for _, f := range p.want.fields() {
+			if problem := f.bounds.problem(probe.Get(f.name)); problem != "" {
+				problems.Add(func() string {
+					return fmt.Sprintf("%s %s is invalid: %s validation failed: %s, in %s", c.what, c.name, f.name, problem, probe.Path())
+				})
+			}
+		}
+	}
+}
+
+// problem says why a field's value is not accepted, "" if it is.
+func (b *Bounds) problem(field sdk.Value) string {
+	switch n := field.Int(); {
+	case b == nil:
+		return ""
+	case !field.Exists():
+		return "missing value"
+	case b.Minimum != nil && n < *b.Minimum:
+		return fmt.Sprintf("%d is below the minimum of %d", n, *b.Minimum)
+	case b.Limit != nil && n > *b.Limit:
+		return fmt.Sprintf("%d is above the limit of %d", n, *b.Limit)
+	}
+	return ""
+}
