@@ -9,13 +9,17 @@ import (
 	"github.com/warder-dev/warder/library/annotations"
 	"github.com/warder-dev/warder/library/capabilitiespsp"
 	"github.com/warder-dev/warder/library/containerresources"
+	"github.com/warder-dev/warder/library/environmentvariablepolicy"
 	"github.com/warder-dev/warder/library/hostnamespacespsp"
 	"github.com/warder-dev/warder/library/labels"
+	"github.com/warder-dev/warder/library/podndots"
 	"github.com/warder-dev/warder/library/podprivileged"
+	"github.com/warder-dev/warder/library/priorityclasspolicy"
 	"github.com/warder-dev/warder/library/probes"
 	"github.com/warder-dev/warder/library/safeannotations"
 	"github.com/warder-dev/warder/library/safelabels"
 	"github.com/warder-dev/warder/library/trustedrepos"
+	"github.com/warder-dev/warder/library/volumemounts"
 	"github.com/warder-dev/warder/sdk"
 )
 
@@ -52,6 +56,11 @@ func All() []Builtin {
 			Policy:   containerresources.Policy(),
 		},
 		{
+			Name:    "environment-variable-policy",
+			Summary: "Compares the names of the environment variables of each container with a list.",
+			Policy:  environmentvariablepolicy.Policy(),
+		},
+		{
 			Name:    "host-namespaces-psp",
 			Summary: "Refuses pods that share the node's IPC, network or PID namespace, or take host ports that are not allowed.",
 			Policy:  hostnamespacespsp.Policy(),
@@ -62,9 +71,21 @@ func All() []Builtin {
 			Policy:  labels.Policy(),
 		},
 		{
+			Name:     "pod-ndots",
+			Summary:  "Sets the resolver option ndots of pods.",
+			Mutating: true,
+			Policy:   podndots.Policy(),
+		},
+		{
 			Name:    "pod-privileged",
 			Summary: "Refuses privileged containers.",
 			Policy:  podprivileged.Policy(),
+		},
+		{
+			Name:     "priority-class-policy",
+			Summary:  "Says which priority classes pods may have, and gives one to those that have none.",
+			Mutating: true,
+			Policy:   priorityclasspolicy.Policy(),
 		},
 		{
 			Name:    "probes",
@@ -85,6 +106,11 @@ func All() []Builtin {
 			Name:    "trusted-repos",
 			Summary: "Restricts the registries, tags and images that containers come from.",
 			Policy:  trustedrepos.Policy(),
+		},
+		{
+			Name:    "volumemounts",
+			Summary: "Says which volumes containers may mount, by name.",
+			Policy:  volumemounts.Policy(),
 		},
 	}
 }

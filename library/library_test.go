@@ -47,10 +47,13 @@ func TestLookupFindsByTheWholeName(t *testing.T) {
 // pods of these tests.
 func accepting(name string) any {
 	settings := map[string]string{
-		"probes":              `{"liveness": {"enforce": false}, "readiness": {"enforce": true}}`,
-		"annotations":         `{"criteria": "doesNotContainAnyOf", "values": ["x"]}`,
-		"container-resources": `{"cpu": {"maxLimit": 64}}`,
-		"labels":              `{"criteria": "doesNotContainAnyOf", "values": ["x"]}`,
+		"volumemounts":                `{"volumeMountsNames": ["x"]}`,
+		"environment-variable-policy": `{"criteria": "doesNotContainAnyOf", "values": ["x"]}`,
+		"priority-class-policy":       `{"denied_priority_classes": ["x"], "default_priority_class": "y"}`,
+		"probes":                      `{"liveness": {"enforce": false}, "readiness": {"enforce": true}}`,
+		"annotations":                 `{"criteria": "doesNotContainAnyOf", "values": ["x"]}`,
+		"container-resources":         `{"cpu": {"maxLimit": 64}}`,
+		"labels":                      `{"criteria": "doesNotContainAnyOf", "values": ["x"]}`,
 	}
 	if text, ok := settings[name]; ok {
 		return text
@@ -82,22 +85,29 @@ func TestMutatingSaysWhichPoliciesMutate(t *testing.T) {
 // because an object is not shaped as it should be.
 func TestPoliciesSurviveMisshapenObjects(t *testing.T) {
 	settings := map[string]any{
-		"probes":              `{"liveness": {"enforce": true}, "readiness": {"enforce": false}}`,
-		"annotations":         `{"criteria": "containsAnyOf", "values": ["x"]}`,
-		"container-resources": `{"cpu": {"maxLimit": 1}, "memory": {"ignoreValues": true}}`,
-		"trusted-repos":       `{"registries": {"allow": ["ghcr.io"]}}`,
-		"safe-annotations":    `{"mandatory_annotations": ["a"]}`,
-		"safe-labels":         `{"denied_labels": ["a"]}`,
-		"labels":              `{"criteria": "containsAnyOf", "values": ["x"]}`,
+		"volumemounts":                `{"volumeMountsNames": ["x"]}`,
+		"environment-variable-policy": `{"criteria": "containsAnyOf", "values": ["x"]}`,
+		"priority-class-policy":       `{"denied_priority_classes": ["x"], "default_priority_class": "y"}`,
+		"probes":                      `{"liveness": {"enforce": true}, "readiness": {"enforce": false}}`,
+		"annotations":                 `{"criteria": "containsAnyOf", "values": ["x"]}`,
+		"container-resources":         `{"cpu": {"maxLimit": 1}, "memory": {"ignoreValues": true}}`,
+		"trusted-repos":               `{"registries": {"allow": ["ghcr.io"]}}`,
+		"safe-annotations":            `{"mandatory_annotations": ["a"]}`,
+		"safe-labels":                 `{"denied_labels": ["a"]}`,
+		"labels":                      `{"criteria": "containsAnyOf", "values": ["x"]}`,
 	}
 	// Each of these is no Pod, and has something to refuse beside.
 	objects := []string{
 		`[]`, `"x"`, `7`, `true`,
 		`{"spec": [], "metadata": []}`,
 		`{"spec": "x", "metadata": "x"}`,
-		`{"spec": {"containers": {}, "initContainers": 1, "hostPID": 0}, "metadata": {"labels": []}}`,
-		`{"spec": {"containers": ["c"], "hostIPC": "yes"}, "metadata": {"labels": "a"}}`,
-		`{"spec": {"containers": [{"image": 1, "securityContext": [], "resources": 1, "ports": {}}]}, "metadata": {"labels": {"a": {}}}}`,
+		`{"spec": {"containers": {}, "initContainers": 1, "hostPID": 0, "dnsConfig": "x", "priorityClassName": 1, "serviceAccountName": []},
+			"metadata": {"labels": []}}`,
+		`{"spec": {"containers": ["c"], "hostIPC": "yes", "dnsConfig": [], "priorityClassName": {}, "serviceAccountName": {}},
+			"metadata": {"labels": "a"}}`,
+		`{"spec": {"containers": [{"image": 1, "securityContext": [], "resources": 1, "ports": {}, "env": 1, "volumeMounts": "x"}],
+			"dnsConfig": {"options": 1}, "priorityClassName": [], "serviceAccountName": 1},
+			"metadata": {"labels": {"a": {}, "security.rancher.io/policy": 1}}}`,
 	}
 	for _, b := range library.All() {
 		judge := sdktest.Load(t, b.Policy, settings[b.Name])
