@@ -9,6 +9,7 @@ import (
 	"github.com/warder-dev/warder/library/annotations"
 	"github.com/warder-dev/warder/library/capabilitiespsp"
 	"github.com/warder-dev/warder/library/containerresources"
+	"github.com/warder-dev/warder/library/deprecatedapiversions"
 	"github.com/warder-dev/warder/library/environmentvariablepolicy"
 	"github.com/warder-dev/warder/library/hostnamespacespsp"
 	"github.com/warder-dev/warder/library/labels"
@@ -54,6 +55,11 @@ func All() []Builtin {
 			Summary:  "Keeps the CPU and memory requests and limits of containers within bounds, and fills in defaults.",
 			Mutating: true,
 			Policy:   containerresources.Policy(),
+		},
+		{
+			Name:    "deprecated-api-versions",
+			Summary: "Refuses objects of API versions that a release of Kubernetes has deprecated or removed.",
+			Policy:  deprecatedapiversions.Policy(),
 		},
 		{
 			Name:    "environment-variable-policy",
