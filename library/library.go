@@ -11,12 +11,14 @@ import (
 	"github.com/warder-dev/warder/library/containerresources"
 	"github.com/warder-dev/warder/library/deprecatedapiversions"
 	"github.com/warder-dev/warder/library/environmentvariablepolicy"
+	"github.com/warder-dev/warder/library/highriskserviceaccount"
 	"github.com/warder-dev/warder/library/hostnamespacespsp"
 	"github.com/warder-dev/warder/library/labels"
 	"github.com/warder-dev/warder/library/podndots"
 	"github.com/warder-dev/warder/library/podprivileged"
 	"github.com/warder-dev/warder/library/priorityclasspolicy"
 	"github.com/warder-dev/warder/library/probes"
+	"github.com/warder-dev/warder/library/runtimeenforcer"
 	"github.com/warder-dev/warder/library/safeannotations"
 	"github.com/warder-dev/warder/library/safelabels"
 	"github.com/warder-dev/warder/library/trustedrepos"
@@ -67,6 +69,11 @@ func All() []Builtin {
 			Policy:  environmentvariablepolicy.Policy(),
 		},
 		{
+			Name:    "high-risk-service-account",
+			Summary: "Refuses pods whose service account may do what is dangerous.",
+			Policy:  highriskserviceaccount.Policy(),
+		},
+		{
 			Name:    "host-namespaces-psp",
 			Summary: "Refuses pods that share the node's IPC, network or PID namespace, or take host ports that are not allowed.",
 			Policy:  hostnamespacespsp.Policy(),
@@ -97,6 +104,11 @@ func All() []Builtin {
 			Name:    "probes",
 			Summary: "Asks for liveness and readiness probes, and keeps their fields within bounds.",
 			Policy:  probes.Policy(),
+		},
+		{
+			Name:    "runtime-enforcer",
+			Summary: "Refuses workloads that name a WorkloadPolicy which does not exist.",
+			Policy:  runtimeenforcer.Policy(),
 		},
 		{
 			Name:    "safe-annotations",

@@ -47,6 +47,7 @@ func TestLookupFindsByTheWholeName(t *testing.T) {
 // pods of these tests.
 func accepting(name string) any {
 	settings := map[string]string{
+		"high-risk-service-account":   `{"blockRules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}]}`,
 		"deprecated-api-versions":     `{"kubernetes_version": "1.25.0"}`,
 		"volumemounts":                `{"volumeMountsNames": ["x"]}`,
 		"environment-variable-policy": `{"criteria": "doesNotContainAnyOf", "values": ["x"]}`,
@@ -74,7 +75,7 @@ func TestMutatingSaysWhichPoliciesMutate(t *testing.T) {
 		if text, ok := settings[b.Name]; ok {
 			given = text
 		}
-		req := sdktest.Request(t, "Pod", `{"spec": {"containers": [{"name": "a", "image": "nginx", "readinessProbe": {}}]}}`)
+		req := sdktest.Request(t, "Pod", `{"spec": {"automountServiceAccountToken": false, "containers": [{"name": "a", "image": "nginx", "readinessProbe": {}}]}}`)
 		v := sdktest.Judge(t, b.Policy, given, req)
 		if !v.Accepted || (v.MutatedObject != nil) != b.Mutating {
 			t.Errorf("%s: verdict %+v, want a mutation: %t", b.Name, v, b.Mutating)
@@ -86,6 +87,7 @@ func TestMutatingSaysWhichPoliciesMutate(t *testing.T) {
 // because an object is not shaped as it should be.
 func TestPoliciesSurviveMisshapenObjects(t *testing.T) {
 	settings := map[string]any{
+		"high-risk-service-account":   `{"blockRules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}]}`,
 		"deprecated-api-versions":     `{"kubernetes_version": "1.25.0"}`,
 		"volumemounts":                `{"volumeMountsNames": ["x"]}`,
 		"environment-variable-policy": `{"criteria": "containsAnyOf", "values": ["x"]}`,
@@ -147,7 +149,7 @@ func TestMessagesOfLargeObjectsStayShort(t *testing.T) {
 }
 
 func BenchmarkJudge(b *testing.B) {
-	pod := `{"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [` +
+	pod := `{"metadata": {"labels": {"app": "web"}}, "spec": {"automountServiceAccountToken": false, "containers": [` +
 		strings.Repeat(`{"name": "a", "image": "ghcr.io/team/app:1", "readinessProbe": {}, "resources": {"limits": {"cpu": "1"}},`+
 			`"securityContext": {"privileged": false, "capabilities": {"drop": ["ALL"]}}},`, 20) +
 		`{"name": "z", "image": "nginx", "readinessProbe": {}}]}}`
