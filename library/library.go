@@ -22,6 +22,7 @@ import (
 	"github.com/warder-dev/warder/library/safeannotations"
 	"github.com/warder-dev/warder/library/safelabels"
 	"github.com/warder-dev/warder/library/trustedrepos"
+	"github.com/warder-dev/warder/library/verifyimagesignatures"
 	"github.com/warder-dev/warder/library/volumemounts"
 	"github.com/warder-dev/warder/sdk"
 )
@@ -124,6 +125,12 @@ func All() []Builtin {
 			Name:    "trusted-repos",
 			Summary: "Restricts the registries, tags and images that containers come from.",
 			Policy:  trustedrepos.Policy(),
+		},
+		{
+			Name:     "verify-image-signatures",
+			Summary:  "Verifies the Sigstore signatures of images, and pins the images to what was verified.",
+			Mutating: true,
+			Policy:   verifyimagesignatures.Policy(),
 		},
 		{
 			Name:    "volumemounts",

@@ -47,6 +47,7 @@ func TestLookupFindsByTheWholeName(t *testing.T) {
 // pods of these tests.
 func accepting(name string) any {
 	settings := map[string]string{
+		"verify-image-signatures":     `{"signatures": [{"image": "x", "githubActions": {"owner": "o"}}]}`,
 		"high-risk-service-account":   `{"blockRules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}]}`,
 		"deprecated-api-versions":     `{"kubernetes_version": "1.25.0"}`,
 		"volumemounts":                `{"volumeMountsNames": ["x"]}`,
@@ -69,16 +70,24 @@ func TestMutatingSaysWhichPoliciesMutate(t *testing.T) {
 	settings := map[string]string{
 		"capabilities-psp":    `{"required_drop_capabilities": ["ALL"]}`,
 		"container-resources": `{"cpu": {"defaultLimit": 1}}`,
+
+		"verify-image-signatures": `{"signatures": [{"image": "*", "githubActions": {"owner": "o"}}]}`,
 	}
+	host := sdktest.NewHost(t, sdktest.Answer{
+		Capability: "oci/v2/verify", Payload: []byte(`{"is_trusted": true, "digest": "sha256:` + strings.Repeat("0a", 32) + `"}`),
+	})
 	for _, b := range library.All() {
 		given := accepting(b.Name)
 		if text, ok := settings[b.Name]; ok {
 			given = text
 		}
 		req := sdktest.Request(t, "Pod", `{"spec": {"automountServiceAccountToken": false, "containers": [{"name": "a", "image": "nginx", "readinessProbe": {}}]}}`)
-		v := sdktest.Judge(t, b.Policy, given, req)
-		if !v.Accepted || (v.MutatedObject != nil) != b.Mutating {
-			t.Errorf("%s: verdict %+v, want a mutation: %t", b.Name, v, b.Mutating)
+		v, err := sdktest.Load(t, b.Policy, given)(sdk.WithHost(t.Context(), host), req)
+		if err == nil {
+			v, err = v.Resolve(req)
+		}
+		if err != nil || !v.Accepted || (v.MutatedObject != nil) != b.Mutating {
+			t.Errorf("%s: verdict %+v, %v, want a mutation: %t", b.Name, v, err, b.Mutating)
 		}
 	}
 }
@@ -87,6 +96,7 @@ func TestMutatingSaysWhichPoliciesMutate(t *testing.T) {
 // because an object is not shaped as it should be.
 func TestPoliciesSurviveMisshapenObjects(t *testing.T) {
 	settings := map[string]any{
+		"verify-image-signatures":     `{"signatures": [{"image": "*", "githubActions": {"owner": "o"}}]}`,
 		"high-risk-service-account":   `{"blockRules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}]}`,
 		"deprecated-api-versions":     `{"kubernetes_version": "1.25.0"}`,
 		"volumemounts":                `{"volumeMountsNames": ["x"]}`,
