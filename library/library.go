@@ -11,6 +11,7 @@ import (
 	"github.com/warder-dev/warder/library/containerresources"
 	"github.com/warder-dev/warder/library/deprecatedapiversions"
 	"github.com/warder-dev/warder/library/environmentvariablepolicy"
+	"github.com/warder-dev/warder/library/envvariablesecretsscanner"
 	"github.com/warder-dev/warder/library/highriskserviceaccount"
 	"github.com/warder-dev/warder/library/hostnamespacespsp"
 	"github.com/warder-dev/warder/library/labels"
@@ -63,6 +64,11 @@ func All() []Builtin {
 			Name:    "deprecated-api-versions",
 			Summary: "Refuses objects of API versions that a release of Kubernetes has deprecated or removed.",
 			Policy:  deprecatedapiversions.Policy(),
+		},
+		{
+			Name:    "env-variable-secrets-scanner",
+			Summary: "Refuses secrets in the values of environment variables.",
+			Policy:  envvariablesecretsscanner.Policy(),
 		},
 		{
 			Name:    "environment-variable-policy",
