@@ -14,6 +14,7 @@ import (
 	"github.com/warder-dev/warder/library/envvariablesecretsscanner"
 	"github.com/warder-dev/warder/library/highriskserviceaccount"
 	"github.com/warder-dev/warder/library/hostnamespacespsp"
+	"github.com/warder-dev/warder/library/imagecvepolicy"
 	"github.com/warder-dev/warder/library/labels"
 	"github.com/warder-dev/warder/library/podndots"
 	"github.com/warder-dev/warder/library/podprivileged"
@@ -84,6 +85,11 @@ func All() []Builtin {
 			Name:    "host-namespaces-psp",
 			Summary: "Refuses pods that share the node's IPC, network or PID namespace, or take host ports that are not allowed.",
 			Policy:  hostnamespacespsp.Policy(),
+		},
+		{
+			Name:    "image-cve-policy",
+			Summary: "Refuses images with too many known vulnerabilities, by the reports of SBOMscanner.",
+			Policy:  imagecvepolicy.Policy(),
 		},
 		{
 			Name:    "labels",

@@ -47,6 +47,7 @@ func TestLookupFindsByTheWholeName(t *testing.T) {
 // pods of these tests.
 func accepting(name string) any {
 	settings := map[string]string{
+		"image-cve-policy":            `{"ignoreMissingVulnerabilityReport": true}`,
 		"verify-image-signatures":     `{"signatures": [{"image": "x", "githubActions": {"owner": "o"}}]}`,
 		"high-risk-service-account":   `{"blockRules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}]}`,
 		"deprecated-api-versions":     `{"kubernetes_version": "1.25.0"}`,
@@ -73,9 +74,13 @@ func TestMutatingSaysWhichPoliciesMutate(t *testing.T) {
 
 		"verify-image-signatures": `{"signatures": [{"image": "*", "githubActions": {"owner": "o"}}]}`,
 	}
-	host := sdktest.NewHost(t, sdktest.Answer{
-		Capability: "oci/v2/verify", Payload: []byte(`{"is_trusted": true, "digest": "sha256:` + strings.Repeat("0a", 32) + `"}`),
-	})
+	digest := "sha256:" + strings.Repeat("0a", 32)
+	host := sdktest.NewHost(t,
+		sdktest.Answer{Capability: "oci/v2/verify", Payload: []byte(`{"is_trusted": true, "digest": "` + digest + `"}`)},
+		sdktest.Answer{Capability: "oci/v1/oci_manifest", Payload: []byte(`{}`)},
+		sdktest.Answer{Capability: "oci/v1/manifest_digest", Payload: []byte(`{"digest": "` + digest + `"}`)},
+		sdktest.Answer{Capability: "kubernetes/list_resources_all", Payload: []byte(`{"items": [{}]}`)},
+	)
 	for _, b := range library.All() {
 		given := accepting(b.Name)
 		if text, ok := settings[b.Name]; ok {
