@@ -7,7 +7,7 @@ import (
 	"context"
 
 	"github.com/warder-dev/warder/library/internal/criteria"
-	"github.com/warder-dev/warder/library/internal/places"
+	"github.com/warder-dev/warder/library/internal/problems"
 	"github.com/warder-dev/warder/sdk"
 )
 
@@ -51,7 +51,7 @@ func judge(_ context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error
 		return sdk.Verdict{}, err
 	}
 	rule := s.rule()
-	var problems places.List
+	var found problems.List
 	for c := range spec.Containers() {
 		name := c.Get("name").String()
 		var names []string
@@ -59,14 +59,14 @@ func judge(_ context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error
 			names = append(names, variable.Get("name").String())
 		}
 		if problem := rule.Problem(names); problem != "" {
-			problems.Add(func() string { return name + ": " + problem + " (" + c.Path() + ".env)" })
+			found.Add(func() string { return name + ": " + problem + " (" + c.Path() + ".env)" })
 		}
 	}
 	if err := spec.Err(); err != nil {
 		return sdk.Verdict{}, err
 	}
-	if problems.Empty() {
+	if found.Empty() {
 		return sdk.Accept(), nil
 	}
-	return sdk.Reject(problems.String()), nil
+	return sdk.Reject(found.String()), nil
 }

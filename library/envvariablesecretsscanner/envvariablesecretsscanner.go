@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/warder-dev/warder/library/internal/places"
+	"github.com/warder-dev/warder/library/internal/problems"
 	"github.com/warder-dev/warder/sdk"
 )
 
@@ -32,7 +32,7 @@ func judge(ctx context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, err
 	if err != nil {
 		return sdk.Reject("Cannot parse validation request: " + err.Error()), nil
 	}
-	var found places.List
+	var found problems.List
 	for c := range spec.Containers() {
 		container := c.Get("name").String()
 		for _, variable := range c.Get("env").Elements() {

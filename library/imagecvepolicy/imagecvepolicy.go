@@ -7,7 +7,7 @@ import (
 	"errors"
 
 	"github.com/warder-dev/warder/library/internal/image"
-	"github.com/warder-dev/warder/library/internal/places"
+	"github.com/warder-dev/warder/library/internal/problems"
 	"github.com/warder-dev/warder/sdk"
 )
 
@@ -44,19 +44,19 @@ func judge(ctx context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, err
 	if err := spec.Err(); err != nil {
 		return sdk.Reject("Cannot parse validation request: " + err.Error()), nil
 	}
-	var problems places.List
+	var found problems.List
 	for _, text := range images {
 		if problem := s.problem(ctx, text, namespace); problem != "" {
-			problems.Add(func() string { return text + ": " + problem })
+			found.Add(func() string { return text + ": " + problem })
 		}
 		if ctx.Err() != nil {
 			return sdk.Verdict{}, ctx.Err()
 		}
 	}
-	if problems.Empty() {
+	if found.Empty() {
 		return sdk.Accept(), nil
 	}
-	return sdk.Rejectf("Resource %s is not accepted: %s", metadata.Get("name").String(), problems.String()), nil
+	return sdk.Rejectf("Resource %s is not accepted: %s", metadata.Get("name").String(), found.String()), nil
 }
 
 // problem says why an image is refused, "" if it is not.

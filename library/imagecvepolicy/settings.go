@@ -111,7 +111,7 @@ func (s *Settings) Validate() error {
 		}
 	}
 	if len(both) > 0 {
-		errs = append(errs, errors.New("The following CVEs are both allowed and denied: "+list(both))) //nolint:staticcheck // the text is upstream's, and users see it
+		errs = append(errs, errors.New("The following CVEs are both allowed and denied: "+list(both)))
 	}
 	if !slices.Contains([]string{"", byDigest, byTag}, s.ImageLookupStrategy) {
 		errs = append(errs, fmt.Errorf("imageLookupStrategy: %q is none; known are digest, tag", s.ImageLookupStrategy))

@@ -8,3 +8,7 @@ import (
 )
 
 func TestCases(t *testing.T) { sdktest.Cases(t, podndots.Policy(), "testdata") }
+
+func TestSecondPassChangesNothing(t *testing.T) {
+	sdktest.Idempotent(t, sdktest.Load(t, podndots.Policy(), nil), sdktest.RandomWorkload)
+}

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/warder-dev/warder/library/internal/places"
+	"github.com/warder-dev/warder/library/internal/problems"
 	"github.com/warder-dev/warder/sdk"
 )
 
@@ -25,22 +25,22 @@ func judge(_ context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error
 	if err != nil {
 		return sdk.Reject("Cannot parse validation request: " + err.Error()), nil
 	}
-	var problems places.List
+	var found problems.List
 	lists := spec.Fields("containers", "initContainers", "ephemeralContainers")
 	for i, what := range []string{"container", "init container", "ephemeral container"} {
 		for _, c := range lists[i].Elements() {
 			if i == 0 || s.Compat || i == 1 && c.Get("restartPolicy").String() == "Always" {
-				s.judge(container{Value: c, what: what, name: c.Get("name").String()}, &problems)
+				s.judge(container{Value: c, what: what, name: c.Get("name").String()}, &found)
 			}
 		}
 	}
 	if err := spec.Err(); err != nil {
 		return sdk.Reject("Cannot parse validation request: " + err.Error()), nil
 	}
-	if problems.Empty() {
+	if found.Empty() {
 		return sdk.Accept(), nil
 	}
-	return sdk.Reject(problems.Join("; ")), nil
+	return sdk.Reject(found.Join("; ")), nil
 }
 
 type container struct {
@@ -48,7 +48,7 @@ type container struct {
 	what, name string
 }
 
-func (s *Settings) judge(c container, problems *places.List) {
+func (s *Settings) judge(c container, found *problems.List) {
 	probes := []struct {
 		kind, field string
 		want        *Probe
@@ -62,7 +62,7 @@ func (s *Settings) judge(c container, problems *places.List) {
 			continue
 		}
 		if !probe.Exists() {
-			problems.Add(func() string {
+			found.Add(func() string {
 				return fmt.Sprintf("%s %s is invalid: container %s without %s probe is not accepted. Add %s to %s",
 					c.what, c.name, c.name, p.kind, p.field, c.Path())
 			})
@@ -73,7 +73,7 @@ func (s *Settings) judge(c container, problems *places.List) {
 		}
 		for _, f := range p.want.fields() {
 			if problem := f.bounds.problem(probe.Get(f.name)); problem != "" {
-				problems.Add(func() string {
+				found.Add(func() string {
 					return fmt.Sprintf("%s %s is invalid: %s validation failed: %s, in %s", c.what, c.name, f.name, problem, probe.Path())
 				})
 			}

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/warder-dev/warder/library/internal/places"
+	"github.com/warder-dev/warder/library/internal/problems"
 	"github.com/warder-dev/warder/sdk"
 )
 
@@ -31,10 +31,13 @@ func judge(ctx context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, err
 	}
 	v := sdk.Accept()
 	seen := map[string]result{}
-	var failures places.List
+	var failures problems.List
 	for c := range spec.Containers() {
 		field := c.Get("image")
 		text := field.String()
+		if text == "" {
+			continue // a container without an image is the API server's to refuse
+		}
 		r, ok := seen[text]
 		if !ok {
 			r = s.verify(ctx, text)

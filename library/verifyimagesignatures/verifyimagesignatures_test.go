@@ -156,3 +156,11 @@ func TestNoVerdictWhenTheTimeIsOver(t *testing.T) {
 		t.Errorf("verdict %+v, %v, want none", v, err)
 	}
 }
+
+func TestSecondPassChangesNothing(t *testing.T) {
+	host := sdktest.NewHost(t, trusted(digest))
+	judge := sdktest.Load(t, verifyimagesignatures.Policy(), `{"signatures": [{"image": "*", "githubActions": {"owner": "o"}}]}`)
+	sdktest.Idempotent(t, func(ctx context.Context, req *sdk.Request) (sdk.Verdict, error) {
+		return judge(sdk.WithHost(ctx, host), req)
+	}, sdktest.RandomWorkload)
+}

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/warder-dev/warder/library/internal/places"
+	"github.com/warder-dev/warder/library/internal/problems"
 	"github.com/warder-dev/warder/sdk"
 )
 
@@ -83,7 +83,7 @@ func judge(_ context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error
 	if err != nil {
 		return sdk.Reject("Cannot parse validation request: " + err.Error()), nil
 	}
-	var problems places.List
+	var found problems.List
 	for c := range spec.Containers() {
 		name := c.Get("name").String()
 		mounts := c.Get("volumeMounts")
@@ -92,7 +92,7 @@ func judge(_ context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error
 			names = append(names, mount.Get("name").String())
 		}
 		if problem := s.problem(names); problem != "" {
-			problems.Add(func() string {
+			found.Add(func() string {
 				return fmt.Sprintf("container %s is invalid: %s, in %s", name, problem, mounts.Path())
 			})
 		}
@@ -100,10 +100,10 @@ func judge(_ context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error
 	if err := spec.Err(); err != nil {
 		return sdk.Reject("Cannot parse validation request: " + err.Error()), nil
 	}
-	if problems.Empty() {
+	if found.Empty() {
 		return sdk.Accept(), nil
 	}
-	return sdk.Reject(problems.Join("\n")), nil
+	return sdk.Reject(found.Join("\n")), nil
 }
 
 // problem says why a container that mounts these volumes is refused, "" if it

@@ -20,7 +20,8 @@ type Reference struct {
 
 const (
 	defaultRegistry = "docker.io"
-	DefaultTag      = "latest"
+	// DefaultTag is the tag of a reference with neither tag nor digest.
+	DefaultTag = "latest"
 	// maxNameBytes bounds registry and repository together. Source: the
 	// distribution project's reference grammar, NameTotalLengthMax.
 	maxNameBytes = 255
@@ -113,6 +114,7 @@ func isAlphanumeric(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
+// ValidRegistry reports whether registry is a host, with a port perhaps.
 func ValidRegistry(registry string) bool {
 	host, port, ported := strings.Cut(registry, ":")
 	if strings.HasPrefix(registry, "[") { // an IPv6 address
@@ -171,6 +173,8 @@ func validPathComponent(part string) bool {
 	return part != "" && separator == ""
 }
 
+// ValidTag reports whether tag is one that the OCI distribution specification
+// allows.
 func ValidTag(tag string) bool {
 	if tag == "" || len(tag) > maxTagBytes || !isAlphanumeric(tag[0]) && tag[0] != '_' {
 		return false
