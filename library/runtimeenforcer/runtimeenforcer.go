@@ -1,5 +1,5 @@
 // Package runtimeenforcer is the built-in policy runtime-enforcer: it refuses
-// workloads that name a WorkloadPolicy which does not exist.
+// workloads that name a WorkloadPolicy which does not exist, or none.
 package runtimeenforcer
 
 import (
@@ -13,8 +13,11 @@ import (
 	"github.com/warder-dev/warder/sdk"
 )
 
-// Settings are the settings of runtime-enforcer: there are none.
-type Settings struct{}
+// Settings are the settings of runtime-enforcer.
+type Settings struct {
+	// RequireProtection refuses workloads that name no policy. Default false.
+	RequireProtection bool `json:"requireProtection"`
+}
 
 // label names the WorkloadPolicy of a pod.
 const label = "security.rancher.io/policy"
@@ -24,7 +27,7 @@ const label = "security.rancher.io/policy"
 // its contextAwareResources.
 func Policy() sdk.Policy { return sdk.Define(judge) }
 
-func judge(ctx context.Context, _ *Settings, req *sdk.Request) (sdk.Verdict, error) {
+func judge(ctx context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error) {
 	if req.Raw != nil {
 		inner, err := fromRaw(req.Raw)
 		if err != nil {
@@ -51,7 +54,12 @@ func judge(ctx context.Context, _ *Settings, req *sdk.Request) (sdk.Verdict, err
 	if err := object.Err(); err != nil || !object.Exists() {
 		return refuse(http.StatusBadRequest, fmt.Sprintf("Cannot parse validation request: want a %s: %v", kind, err)), nil
 	}
-	if !name.Exists() {
+	switch {
+	case !name.Exists() && s.RequireProtection:
+		return refuse(http.StatusForbidden, fmt.Sprintf(
+			"The %s '%s/%s' is not protected by Runtime Enforcer: its pods have no label %s. Add it, with the name of a WorkloadPolicy",
+			kind, namespace, workload, label)), nil
+	case !name.Exists():
 		return sdk.Accept(), nil
 	}
 	_, err := sdk.GetResource(ctx, sdk.GetQuery{
