@@ -8,7 +8,6 @@ import (
 	_ "embed" // the tables
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -79,17 +78,23 @@ func reason(line []string) string {
 // version is a release of Kubernetes: major, minor and patch.
 type version [3]int
 
-// versionForm is a semantic version, of which the patch may be missing. What
+// parseVersion takes a semantic version, of which the patch may be missing. What
 // comes behind it is of a distributor.
-const versionForm = `^v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?(?:[-+].*)?$`
-
 func parseVersion(text string) (v version, ok bool) {
-	m := regexp.MustCompile(versionForm).FindStringSubmatch(text)
-	if m == nil {
+	text = strings.TrimPrefix(text, "v")
+	if end := strings.IndexAny(text, "-+"); end >= 0 {
+		text = text[:end]
+	}
+	parts := strings.Split(text, ".")
+	if len(parts) != 2 && len(parts) != 3 {
 		return v, false
 	}
-	for i := range v {
-		v[i], _ = strconv.Atoi(m[i+1]) // digits alone, or none for a missing patch
+	for i, part := range parts {
+		n, err := strconv.ParseUint(part, 10, 16)
+		if err != nil {
+			return v, false
+		}
+		v[i] = int(n)
 	}
 	return v, true
 }

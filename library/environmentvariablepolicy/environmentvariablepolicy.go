@@ -53,9 +53,10 @@ func judge(_ context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error
 	rule := s.rule()
 	var found problems.List
 	for c := range spec.Containers() {
-		name := c.Get("name").String()
+		fields := c.Fields("name", "env")
+		name := fields[0].String()
 		var names []string
-		for _, variable := range c.Get("env").Elements() {
+		for _, variable := range fields[1].Elements() {
 			names = append(names, variable.Get("name").String())
 		}
 		if problem := rule.Problem(names); problem != "" {

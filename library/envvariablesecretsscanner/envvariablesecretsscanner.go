@@ -34,8 +34,9 @@ func judge(ctx context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, err
 	}
 	var found problems.List
 	for c := range spec.Containers() {
-		container := c.Get("name").String()
-		for _, variable := range c.Get("env").Elements() {
+		fields := c.Fields("name", "env")
+		container := fields[0].String()
+		for _, variable := range fields[1].Elements() {
 			fields := variable.Fields("name", "value")
 			name := fields[0].String()
 			for _, reason := range s.scan(fields[1].String()) {

@@ -29,8 +29,10 @@ func judge(_ context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error
 	lists := spec.Fields("containers", "initContainers", "ephemeralContainers")
 	for i, what := range []string{"container", "init container", "ephemeral container"} {
 		for _, c := range lists[i].Elements() {
-			if i == 0 || s.Compat || i == 1 && c.Get("restartPolicy").String() == "Always" {
-				s.judge(container{Value: c, what: what, name: c.Get("name").String()}, &found)
+			fields := c.Fields("name", "restartPolicy", "livenessProbe", "readinessProbe")
+			sidecar := i == 1 && fields[1].String() == "Always"
+			if i == 0 || sidecar || s.Compat {
+				s.judge(container{c, what, fields[0].String(), fields[2], fields[3]}, &found)
 			}
 		}
 	}
@@ -45,19 +47,21 @@ func judge(_ context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error
 
 type container struct {
 	sdk.Value
-	what, name string
+	what, name          string
+	liveness, readiness sdk.Value
 }
 
 func (s *Settings) judge(c container, found *problems.List) {
 	probes := []struct {
 		kind, field string
+		have        sdk.Value
 		want        *Probe
 	}{
-		{"liveness", "livenessProbe", s.Liveness},
-		{"readiness", "readinessProbe", s.Readiness},
+		{"liveness", "livenessProbe", c.liveness, s.Liveness},
+		{"readiness", "readinessProbe", c.readiness, s.Readiness},
 	}
 	for _, p := range probes {
-		probe := c.Get(p.field)
+		probe := p.have
 		if !p.want.enforced() {
 			continue
 		}

@@ -85,8 +85,8 @@ func judge(_ context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error
 	}
 	var found problems.List
 	for c := range spec.Containers() {
-		name := c.Get("name").String()
-		mounts := c.Get("volumeMounts")
+		fields := c.Fields("name", "volumeMounts")
+		name, mounts := fields[0].String(), fields[1]
 		var names []string
 		for _, mount := range mounts.Elements() {
 			names = append(names, mount.Get("name").String())
@@ -103,7 +103,17 @@ func judge(_ context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error
 	if found.Empty() {
 		return sdk.Accept(), nil
 	}
-	return sdk.Reject(found.Join("\n")), nil
+	return sdk.Reject(found.Join("\n") + "\n" + s.advice()), nil
+}
+
+func (s *Settings) advice() string {
+	rule := map[Operator]string{
+		AnyIn:         "Containers must mount none of ",
+		AnyNotIn:      "Containers may mount only ",
+		AllAreUsed:    "Containers must not mount all of ",
+		NotAllAreUsed: "Containers that mount something must mount all of ",
+	}
+	return rule[s.Reject] + strings.Join(s.VolumeMountsNames, ", ")
 }
 
 // problem says why a container that mounts these volumes is refused, "" if it
