@@ -9,22 +9,29 @@ import (
 	"github.com/warder-dev/warder/library/allowedfsgroupspsp"
 	"github.com/warder-dev/warder/library/allowedprocmounttypespsp"
 	"github.com/warder-dev/warder/library/allowprivilegeescalationpsp"
+	"github.com/warder-dev/warder/library/annotations"
 	"github.com/warder-dev/warder/library/apparmorpsp"
 	"github.com/warder-dev/warder/library/automountserviceaccounttoken"
 	"github.com/warder-dev/warder/library/capabilitiespsp"
 	"github.com/warder-dev/warder/library/containerresources"
+	"github.com/warder-dev/warder/library/deprecatedapiversions"
 	"github.com/warder-dev/warder/library/disallowserviceloadbalancer"
 	"github.com/warder-dev/warder/library/disallowservicenodeport"
 	"github.com/warder-dev/warder/library/donotexposeadmissioncontrollerwebhookservices"
+	"github.com/warder-dev/warder/library/environmentvariablepolicy"
+	"github.com/warder-dev/warder/library/envvariablesecretsscanner"
 	"github.com/warder-dev/warder/library/flexvolumedriverspsp"
+	"github.com/warder-dev/warder/library/highriskserviceaccount"
 	"github.com/warder-dev/warder/library/hostnamespacespsp"
 	"github.com/warder-dev/warder/library/hostpathspsp"
 	"github.com/warder-dev/warder/library/hostprocess"
 	"github.com/warder-dev/warder/library/hpareplicas"
+	"github.com/warder-dev/warder/library/imagecvepolicy"
 	"github.com/warder-dev/warder/library/imagepullpolicy"
 	"github.com/warder-dev/warder/library/imagetag"
 	"github.com/warder-dev/warder/library/ingress"
 	"github.com/warder-dev/warder/library/instancelabel"
+	"github.com/warder-dev/warder/library/labels"
 	"github.com/warder-dev/warder/library/linuxhardening"
 	"github.com/warder-dev/warder/library/minreplicas"
 	"github.com/warder-dev/warder/library/namespacelabelpropagator"
@@ -33,9 +40,12 @@ import (
 	"github.com/warder-dev/warder/library/pdballowsdisruptions"
 	"github.com/warder-dev/warder/library/pdbrequired"
 	"github.com/warder-dev/warder/library/persistentvolumeclaimstorageclasspolicy"
+	"github.com/warder-dev/warder/library/podndots"
 	"github.com/warder-dev/warder/library/podprivileged"
 	"github.com/warder-dev/warder/library/podruntime"
+	"github.com/warder-dev/warder/library/priorityclasspolicy"
 	"github.com/warder-dev/warder/library/priorityclassrequired"
+	"github.com/warder-dev/warder/library/probes"
 	"github.com/warder-dev/warder/library/psalabelenforcer"
 	"github.com/warder-dev/warder/library/rancherprojectpropagatelabels"
 	"github.com/warder-dev/warder/library/rancherprojectquotasnamespacevalidator"
@@ -43,6 +53,8 @@ import (
 	"github.com/warder-dev/warder/library/rbacpodexec"
 	"github.com/warder-dev/warder/library/rbacwildcards"
 	"github.com/warder-dev/warder/library/readonlyrootfilesystempsp"
+	"github.com/warder-dev/warder/library/runtimeenforcer"
+	"github.com/warder-dev/warder/library/safeannotations"
 	"github.com/warder-dev/warder/library/safelabels"
 	"github.com/warder-dev/warder/library/seccomppsp"
 	"github.com/warder-dev/warder/library/selinuxpsp"
@@ -55,6 +67,8 @@ import (
 	"github.com/warder-dev/warder/library/uniqueingresspolicy"
 	"github.com/warder-dev/warder/library/uniqueserviceselectorpolicy"
 	"github.com/warder-dev/warder/library/usergrouppsp"
+	"github.com/warder-dev/warder/library/verifyimagesignatures"
+	"github.com/warder-dev/warder/library/volumemounts"
 	"github.com/warder-dev/warder/library/volumespsp"
 	"github.com/warder-dev/warder/sdk"
 )
@@ -101,6 +115,11 @@ func All() []Builtin { //nolint:funlen // a table
 			Policy:  allowedprocmounttypespsp.Policy(),
 		},
 		{
+			Name:    "annotations",
+			Summary: "Compares the annotations of objects of any kind with a list.",
+			Policy:  annotations.Policy(),
+		},
+		{
 			Name:    "apparmor-psp",
 			Summary: "Restricts the AppArmor profiles of pods and containers.",
 			Policy:  apparmorpsp.Policy(),
@@ -125,6 +144,11 @@ func All() []Builtin { //nolint:funlen // a table
 			Policy:   containerresources.Policy(),
 		},
 		{
+			Name:    "deprecated-api-versions",
+			Summary: "Refuses objects of API versions that a release of Kubernetes has deprecated or removed.",
+			Policy:  deprecatedapiversions.Policy(),
+		},
+		{
 			Name:    "disallow-service-loadbalancer",
 			Summary: "Refuses Services of type LoadBalancer.",
 			Policy:  disallowserviceloadbalancer.Policy(),
@@ -141,9 +165,25 @@ func All() []Builtin { //nolint:funlen // a table
 			Policy:   donotexposeadmissioncontrollerwebhookservices.Policy(),
 		},
 		{
+			Name:    "env-variable-secrets-scanner",
+			Summary: "Refuses secrets in the values of environment variables.",
+			Policy:  envvariablesecretsscanner.Policy(),
+		},
+		{
+			Name:    "environment-variable-policy",
+			Summary: "Compares the names of the environment variables of each container with a list.",
+			Policy:  environmentvariablepolicy.Policy(),
+		},
+		{
 			Name:    "flexvolume-drivers-psp",
 			Summary: "Restricts the drivers of FlexVolumes.",
 			Policy:  flexvolumedriverspsp.Policy(),
+		},
+		{
+			Name:     "high-risk-service-account",
+			Summary:  "Refuses pods whose service account may do what is dangerous.",
+			AsksHost: true,
+			Policy:   highriskserviceaccount.Policy(),
 		},
 		{
 			Name:    "host-namespaces-psp",
@@ -170,6 +210,12 @@ func All() []Builtin { //nolint:funlen // a table
 			Policy:   hpareplicas.Policy(),
 		},
 		{
+			Name:     "image-cve-policy",
+			Summary:  "Refuses images with too many known vulnerabilities, by the reports of SBOMscanner.",
+			AsksHost: true,
+			Policy:   imagecvepolicy.Policy(),
+		},
+		{
 			Name:     "image-pull-policy",
 			Summary:  "Limits the imagePullPolicy of containers, to Always unless told otherwise.",
 			Category: "reliability",
@@ -194,6 +240,11 @@ func All() []Builtin { //nolint:funlen // a table
 			Category: "reliability",
 			Severity: "medium",
 			Policy:   instancelabel.Policy(),
+		},
+		{
+			Name:    "labels",
+			Summary: "Compares the labels of objects of any kind with a list.",
+			Policy:  labels.Policy(),
 		},
 		{
 			Name:     "linux-hardening",
@@ -253,6 +304,12 @@ func All() []Builtin { //nolint:funlen // a table
 			Policy:   persistentvolumeclaimstorageclasspolicy.Policy(),
 		},
 		{
+			Name:     "pod-ndots",
+			Summary:  "Sets the resolver option ndots of pods.",
+			Mutating: true,
+			Policy:   podndots.Policy(),
+		},
+		{
 			Name:    "pod-privileged",
 			Summary: "Refuses privileged containers.",
 			Policy:  podprivileged.Policy(),
@@ -264,11 +321,22 @@ func All() []Builtin { //nolint:funlen // a table
 			Policy:   podruntime.Policy(),
 		},
 		{
+			Name:     "priority-class-policy",
+			Summary:  "Says which priority classes pods may have, and gives one to those that have none.",
+			Mutating: true,
+			Policy:   priorityclasspolicy.Policy(),
+		},
+		{
 			Name:     "priority-class-required",
 			Summary:  "Wants pods to have a priority class.",
 			Category: "reliability",
 			Severity: "medium",
 			Policy:   priorityclassrequired.Policy(),
+		},
+		{
+			Name:    "probes",
+			Summary: "Asks for liveness and readiness probes, and keeps their fields within bounds.",
+			Policy:  probes.Policy(),
 		},
 		{
 			Name:     "psa-label-enforcer",
@@ -314,6 +382,17 @@ func All() []Builtin { //nolint:funlen // a table
 			Name:    "readonly-root-filesystem-psp",
 			Summary: "Refuses containers that may write to their root filesystem.",
 			Policy:  readonlyrootfilesystempsp.Policy(),
+		},
+		{
+			Name:     "runtime-enforcer",
+			Summary:  "Refuses workloads that name a WorkloadPolicy which does not exist.",
+			AsksHost: true,
+			Policy:   runtimeenforcer.Policy(),
+		},
+		{
+			Name:    "safe-annotations",
+			Summary: "Denies annotations, requires them, or constrains their values.",
+			Policy:  safeannotations.Policy(),
 		},
 		{
 			Name:    "safe-labels",
@@ -385,6 +464,18 @@ func All() []Builtin { //nolint:funlen // a table
 			Mutating: true,
 			AsksHost: true,
 			Policy:   usergrouppsp.Policy(),
+		},
+		{
+			Name:     "verify-image-signatures",
+			Summary:  "Verifies the Sigstore signatures of images, and pins the images to what was verified.",
+			Mutating: true,
+			AsksHost: true,
+			Policy:   verifyimagesignatures.Policy(),
+		},
+		{
+			Name:    "volumemounts",
+			Summary: "Says which volumes containers may mount, by name.",
+			Policy:  volumemounts.Policy(),
 		},
 		{
 			Name:    "volumes-psp",

@@ -1,11 +1,11 @@
-package trustedrepos
+package image
 
 import (
 	"strings"
 	"testing"
 )
 
-func TestParseReferenceNormalises(t *testing.T) {
+func TestParseNormalises(t *testing.T) {
 	sha := "sha256:" + strings.Repeat("0a", 32)
 	tests := []struct{ text, want, registry, repository string }{
 		{"nginx", "docker.io/library/nginx:latest", "docker.io", "library/nginx"},
@@ -25,19 +25,19 @@ func TestParseReferenceNormalises(t *testing.T) {
 		{"a.b/c__d/e-f/g--h/i.j_k", "a.b/c__d/e-f/g--h/i.j_k:latest", "a.b", "c__d/e-f/g--h/i.j_k"},
 	}
 	for _, tt := range tests {
-		r, err := parseReference(tt.text)
+		r, err := Parse(tt.text)
 		if err != nil {
-			t.Errorf("parseReference(%q): %v, want %s", tt.text, err, tt.want)
+			t.Errorf("Parse(%q): %v, want %s", tt.text, err, tt.want)
 			continue
 		}
-		if r.String() != tt.want || r.registry != tt.registry || r.repository != tt.repository {
-			t.Errorf("parseReference(%q) = %s (%s, %s), want %s (%s, %s)",
-				tt.text, r, r.registry, r.repository, tt.want, tt.registry, tt.repository)
+		if r.String() != tt.want || r.Registry != tt.registry || r.Repository != tt.repository {
+			t.Errorf("Parse(%q) = %s (%s, %s), want %s (%s, %s)",
+				tt.text, r, r.Registry, r.Repository, tt.want, tt.registry, tt.repository)
 		}
 	}
 }
 
-func TestParseReferenceRefuses(t *testing.T) {
+func TestParseRefuses(t *testing.T) {
 	sha := strings.Repeat("0a", 32)
 	tests := []struct {
 		text string
@@ -82,8 +82,8 @@ func TestParseReferenceRefuses(t *testing.T) {
 		{"a.b/" + strings.Repeat("x", maxNameBytes), errTooLong},
 	}
 	for _, tt := range tests {
-		if r, err := parseReference(tt.text); err != tt.want { //nolint:errorlint // these errors are returned as they are
-			t.Errorf("parseReference(%q) = %s, %v, want error %v", tt.text, r, err, tt.want)
+		if r, err := Parse(tt.text); err != tt.want { //nolint:errorlint // these errors are returned as they are
+			t.Errorf("Parse(%q) = %s, %v, want error %v", tt.text, r, err, tt.want)
 		}
 	}
 }
@@ -105,31 +105,31 @@ func TestGlobMatchesTheWholeText(t *testing.T) {
 	}
 	for _, tt := range tests {
 		for _, text := range tt.yes {
-			if !glob(tt.pattern, text) {
-				t.Errorf("glob(%q, %q) = false, want true", tt.pattern, text)
+			if !Glob(tt.pattern, text) {
+				t.Errorf("Glob(%q, %q) = false, want true", tt.pattern, text)
 			}
 		}
 		for _, text := range tt.no {
-			if glob(tt.pattern, text) {
-				t.Errorf("glob(%q, %q) = true, want false", tt.pattern, text)
+			if Glob(tt.pattern, text) {
+				t.Errorf("Glob(%q, %q) = true, want false", tt.pattern, text)
 			}
 		}
 	}
 }
 
-func FuzzParseReference(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, seed := range []string{"nginx", "a.b:1/c:d", "[::1]:5/a", "a@sha256:" + strings.Repeat("a", 64), "A/b"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		r, err := parseReference(text)
+		r, err := Parse(text)
 		if err != nil {
 			return
 		}
-		again, err := parseReference(r.String())
-		again.plain = r.plain
+		again, err := Parse(r.String())
+		again.Plain = r.Plain
 		if err != nil || again != r {
-			t.Errorf("parseReference(%q) = %s, which parses as %s, %v", text, r, again, err)
+			t.Errorf("Parse(%q) = %s, which parses as %s, %v", text, r, again, err)
 		}
 	})
 }

@@ -1,24 +1,27 @@
-package trustedrepos
+// Package image reads image references as containers have them, and patterns of
+// them, for the built-ins that judge images.
+package image
 
 import (
 	"errors"
 	"strings"
 )
 
-// reference is an image reference in Docker's normal form: the default registry
+// Reference is an image reference in Docker's normal form: the default registry
 // is docker.io, its images without a folder are in "library", and a reference
 // with neither tag nor digest has the tag "latest".
-type reference struct {
-	registry   string // lower case, with a port if there is one
-	repository string
-	tag        string // "" when there is only a digest
-	digest     string // "sha256:<hex>", "" when there is none
-	plain      bool   // neither a tag nor a digest was written
+type Reference struct {
+	Registry   string // lower case, with a port if there is one
+	Repository string
+	Tag        string // "" when there is only a digest
+	Digest     string // "sha256:<hex>", "" when there is none
+	Plain      bool   // neither a tag nor a digest was written
 }
 
 const (
 	defaultRegistry = "docker.io"
-	defaultTag      = "latest"
+	// DefaultTag is the tag of a reference with neither tag nor digest.
+	DefaultTag = "latest"
 	// maxNameBytes bounds registry and repository together. Source: the
 	// distribution project's reference grammar, NameTotalLengthMax.
 	maxNameBytes = 255
@@ -32,41 +35,41 @@ var (
 	errTooLong   = errors.New("invalid reference format: name is longer than 255 bytes")
 )
 
-// parseReference parses an image as it is written in a container.
-func parseReference(text string) (reference, error) {
+// Parse parses an image as it is written in a container.
+func Parse(text string) (Reference, error) {
 	name, digest, digested := strings.Cut(text, "@")
 	if digested && !validDigest(digest) {
-		return reference{}, errFormat
+		return Reference{}, errFormat
 	}
-	r := reference{digest: digest}
+	r := Reference{Digest: digest}
 	tagged := false
 	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
-		name, r.tag, tagged = name[:i], name[i+1:], true
-		if !validTag(r.tag) {
-			return reference{}, errFormat
+		name, r.Tag, tagged = name[:i], name[i+1:], true
+		if !ValidTag(r.Tag) {
+			return Reference{}, errFormat
 		}
 	}
-	if r.plain = !tagged && !digested; r.plain {
-		r.tag = defaultTag
+	if r.Plain = !tagged && !digested; r.Plain {
+		r.Tag = DefaultTag
 	}
 	registry, repository, hasRegistry := splitRegistry(name)
-	if hasRegistry && !validRegistry(registry) {
-		return reference{}, errFormat
+	if hasRegistry && !ValidRegistry(registry) {
+		return Reference{}, errFormat
 	}
-	r.registry, r.repository = canonicalRegistry(registry), repository
-	if r.registry == defaultRegistry && !strings.Contains(r.repository, "/") {
-		r.repository = "library/" + r.repository
+	r.Registry, r.Repository = CanonicalRegistry(registry), repository
+	if r.Registry == defaultRegistry && !strings.Contains(r.Repository, "/") {
+		r.Repository = "library/" + r.Repository
 	}
 	switch {
 	case !validRepository(repository):
 		if validRepository(strings.ToLower(repository)) {
-			return reference{}, errUppercase
+			return Reference{}, errUppercase
 		}
-		return reference{}, errFormat
+		return Reference{}, errFormat
 	case !hasRegistry && len(name) == 64 && strings.Trim(name, lowerHex) == "":
-		return reference{}, errFormat // an image's ID, which names no registry
-	case len(r.registry)+1+len(r.repository) > maxNameBytes:
-		return reference{}, errTooLong
+		return Reference{}, errFormat // an image's ID, which names no registry
+	case len(r.Registry)+1+len(r.Repository) > maxNameBytes:
+		return Reference{}, errTooLong
 	}
 	return r, nil
 }
@@ -83,8 +86,8 @@ func splitRegistry(name string) (registry, repository string, written bool) {
 	return first, rest, true
 }
 
-// canonicalRegistry is one spelling for the names of one registry.
-func canonicalRegistry(name string) string {
+// CanonicalRegistry is one spelling for the names of one registry.
+func CanonicalRegistry(name string) string {
 	name = strings.ToLower(name)
 	if name == "index.docker.io" {
 		return defaultRegistry
@@ -92,17 +95,17 @@ func canonicalRegistry(name string) string {
 	return name
 }
 
-// name is the registry and the repository: docker.io/library/nginx.
-func (r reference) name() string { return r.registry + "/" + r.repository }
+// Name is the registry and the repository: docker.io/library/nginx.
+func (r Reference) Name() string { return r.Registry + "/" + r.Repository }
 
 // String is the whole reference: docker.io/library/nginx:1.27.
-func (r reference) String() string {
-	s := r.name()
-	if r.tag != "" {
-		s += ":" + r.tag
+func (r Reference) String() string {
+	s := r.Name()
+	if r.Tag != "" {
+		s += ":" + r.Tag
 	}
-	if r.digest != "" {
-		s += "@" + r.digest
+	if r.Digest != "" {
+		s += "@" + r.Digest
 	}
 	return s
 }
@@ -111,7 +114,8 @@ func isAlphanumeric(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
-func validRegistry(registry string) bool {
+// ValidRegistry reports whether registry is a host, with a port perhaps.
+func ValidRegistry(registry string) bool {
 	host, port, ported := strings.Cut(registry, ":")
 	if strings.HasPrefix(registry, "[") { // an IPv6 address
 		end := strings.IndexByte(registry, ']')
@@ -169,7 +173,9 @@ func validPathComponent(part string) bool {
 	return part != "" && separator == ""
 }
 
-func validTag(tag string) bool {
+// ValidTag reports whether tag is one that the OCI distribution specification
+// allows.
+func ValidTag(tag string) bool {
 	if tag == "" || len(tag) > maxTagBytes || !isAlphanumeric(tag[0]) && tag[0] != '_' {
 		return false
 	}
