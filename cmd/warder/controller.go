@@ -183,7 +183,7 @@ func (c *controllerConfig) run(cmd *cobra.Command) error {
 	}
 	cluster, err := clusterConfig(c.kubeconfig)
 	if err != nil {
-		return err
+		return fmt.Errorf("kubeconfig: %w", err)
 	}
 	var store *artifact.Store
 	if c.store != "" {
