@@ -71,8 +71,7 @@ func (c *servers) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 		if !apierrors.IsNotFound(err) {
 			return reconcile.Result{}, err
 		}
-		c.pulses.forget(req.Name)
-		return reconcile.Result{}, c.forgetReplicas(ctx, req.Name)
+		return c.afterwards(ctx, req.Name)
 	}
 	if !ps.DeletionTimestamp.IsZero() {
 		return c.finish(ctx, ps)
@@ -119,21 +118,7 @@ func (c *servers) certificate(ctx context.Context, ps *v1.PolicyServer) (time.Du
 // callers are the webhook configurations that call the policy server.
 func (c *servers) callers(ctx context.Context, name string) ([]client.Object, error) {
 	configs, err := configurationsOf(ctx, c.client)
-	if err != nil {
-		return nil, err
-	}
-	var all []client.Object
-	for i := range configs.validating {
-		if c.serverCalled(&configs.validating[i]) == name {
-			all = append(all, &configs.validating[i])
-		}
-	}
-	for i := range configs.mutating {
-		if c.serverCalled(&configs.mutating[i]) == name {
-			all = append(all, &configs.mutating[i])
-		}
-	}
-	return all, nil
+	return configs.calling(c.Options, name), err
 }
 
 // stepOf is the condition that says whether an object is as it should be.
@@ -229,6 +214,19 @@ func (c *servers) finish(ctx context.Context, ps *v1.PolicyServer) (reconcile.Re
 		return reconcile.Result{}, err
 	}
 	return reconcile.Result{}, removeFinalizers(ctx, c.client, ps)
+}
+
+// afterwards forgets a policy server that is not there, and what its replicas have
+// said once they are silent. One that still speaks may be that of a policy server
+// which has just been made, and which we do not know yet.
+func (c *servers) afterwards(ctx context.Context, name string) (reconcile.Result, error) {
+	speaking, err := c.replicas(ctx, name)
+	if err == nil && len(speaking) == 0 {
+		c.pulses.forget(name)
+		c.images.forget(name)
+		return reconcile.Result{}, nil
+	}
+	return reconcile.Result{RequeueAfter: forgottenAfter}, err
 }
 
 // forgetReplicas deletes what replicas of a policy server that is gone have said.
