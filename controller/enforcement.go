@@ -9,6 +9,7 @@ import (
 	"time"
 
 	admissionregv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -68,6 +69,7 @@ type round struct {
 	policies   []*standing
 	going      []v1.Policy // being deleted
 	current    configurations
+	reachable  bool // the API server reaches a replica, or has been told to ask one
 	bundle     []byte
 	webhooks   manifest.WebhookSet
 	graceUntil time.Time
@@ -79,6 +81,7 @@ func (e *enforcer) setup(m Manager) error {
 		Watches(&v1alpha1.PolicyServerReplica{}, mapped(serverOf), builder.WithPredicates(exceptHeartbeats())).
 		Watches(&admissionregv1.ValidatingWebhookConfiguration{}, mapped(e.serverCalled)).
 		Watches(&admissionregv1.MutatingWebhookConfiguration{}, mapped(e.serverCalled)).
+		Watches(&appsv1.Deployment{}, mapped(serverDeployed), builder.WithPredicates(whenAvailable())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(e.certs.everyServer))
 	for _, kind := range v1.Kinds() {
 		b = b.Watches(kind.New(), handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
@@ -161,18 +164,23 @@ func (e *enforcer) look(ctx context.Context, name string) (*round, error) {
 	if err != nil {
 		return nil, err
 	}
+	refused := map[types.UID]refusal{}
 	for _, p := range policies {
 		if !p.Object.GetDeletionTimestamp().IsZero() {
 			r.going = append(r.going, p)
 			continue
 		}
 		s := &standing{policy: p, server: r.present}
+		if was, ok := r.refused[p.Object.GetUID()]; ok {
+			refused[p.Object.GetUID()] = was
+		}
 		if _, err := policy.FromResource(p, r.server.Spec); err != nil {
 			s.invalid = err
 		}
 		r.policies = append(r.policies, s)
 	}
-	r.revisions.keep(policies)
+	r.refused = refused // not of those that are gone
+	r.revisions.keep(r.server.UID, policies)
 	if err := e.readReplicas(ctx, r, e.client, client.MatchingFields{indexServer: name}); err != nil {
 		return nil, err
 	}
@@ -185,6 +193,9 @@ func (e *enforcer) look(ctx context.Context, name string) (*round, error) {
 		}
 		return r, nil
 	}
+	if r.reachable, err = e.reaches(ctx, r); err != nil {
+		return nil, err
+	}
 	// Without an authority nothing new can be registered; what is there stays.
 	ca, err := e.certs.authority(ctx)
 	if err != nil {
@@ -192,6 +203,22 @@ func (e *enforcer) look(ctx context.Context, name string) (*round, error) {
 	}
 	r.bundle = ca.bundle()
 	return r, nil
+}
+
+// reaches says whether policies may be registered. A replica says that it is ready
+// before the Service leads to it, by as much as the period of its readiness probe:
+// with a webhook whose failurePolicy is Fail the cluster would refuse everything
+// meanwhile. Once there is a webhook it is too late to wait.
+func (e *enforcer) reaches(ctx context.Context, r *round) (bool, error) {
+	if _, ok := e.Manifest.URLs[r.name]; ok || len(r.current.calling(e.Options, r.name)) > 0 {
+		return true, nil
+	}
+	d := &appsv1.Deployment{}
+	err := e.client.Get(ctx, client.ObjectKey{Namespace: e.Manifest.Namespace, Name: manifest.ServerName(r.name)}, d)
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("policy server %q: %w", r.name, err)
+	}
+	return available(d), nil
 }
 
 // readReplicas takes the replicas from the cache, or from the API server itself,
@@ -204,8 +231,9 @@ func (e *enforcer) readReplicas(ctx context.Context, r *round, from client.Reade
 	mine := slices.DeleteFunc(list.Items, func(replica v1alpha1.PolicyServerReplica) bool { return replica.Spec.PolicyServer != r.name })
 	r.replicas, r.due = r.pulses.liveOf(mine, time.Now())
 	r.pulses.keep(mine)
+	server := r.revisions.see(r.server)
 	for _, s := range r.policies {
-		s.tally = tallyOf(r.replicas, s.policy, r.revisions.see(s.policy))
+		s.tally = tallyOf(r.replicas, s.policy, r.revisions.see(s.policy.Object), server)
 	}
 	return nil
 }
@@ -217,7 +245,7 @@ func (e *enforcer) plan(r *round) {
 		Validating: r.current.validating, Mutating: r.current.mutating,
 	}
 	for _, s := range r.policies {
-		s.refused = r.refusal(s.policy)
+		s.refused, s.reachable = r.refusal(s.policy), r.reachable
 		switch {
 		case !r.present:
 		case s.settled():
@@ -308,9 +336,10 @@ func (e *enforcer) narrow(ctx context.Context, r *round) error {
 	for _, o := range r.webhooks.Delete {
 		uid := o.GetUID()
 		err := e.client.Delete(ctx, o, client.Preconditions{UID: &uid})
-		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		if client.IgnoreNotFound(err) != nil { // a conflict too: there is another one now
 			return fmt.Errorf("delete webhook configuration %q: %w", o.GetName(), err)
 		}
+		e.applier.forget(o)
 		e.Log.InfoContext(ctx, "webhook configuration deleted", "name", o.GetName(), "policy_server", r.name)
 	}
 	return nil
