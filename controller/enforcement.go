@@ -121,19 +121,18 @@ func (e *enforcer) Reconcile(ctx context.Context, req reconcile.Request) (reconc
 		}
 		return reconcile.Result{}, errors.Join(err, e.report(ctx, r))
 	}
-	// From here on a policy that moves is asked for where it will be, too.
-	if err := e.report(ctx, r); err != nil {
-		return reconcile.Result{}, err
-	}
+	// What cannot be said may be just what is to be let go: a policy about everything
+	// whose server is away refuses the statuses of all.
+	notSaid := e.report(ctx, r)
 	if r.graceUntil.IsZero() {
 		if err := e.narrow(ctx, r); err != nil {
-			return reconcile.Result{}, err
+			return reconcile.Result{}, errors.Join(err, notSaid)
 		}
 		if err := e.release(ctx, r.going); err != nil {
-			return reconcile.Result{}, err
+			return reconcile.Result{}, errors.Join(err, notSaid)
 		}
 	}
-	return reconcile.Result{RequeueAfter: r.next(time.Now())}, notHeld
+	return reconcile.Result{RequeueAfter: r.next(time.Now())}, errors.Join(notHeld, notSaid)
 }
 
 // next is when to look again though nothing happens; zero is never.

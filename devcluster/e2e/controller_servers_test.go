@@ -2,13 +2,26 @@ package e2e
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/yaml"
+
+	v1 "github.com/warder-dev/warder/api/v1"
+	"github.com/warder-dev/warder/manifest"
 )
 
 // setReady says of the pods of a policy server, which no node runs, whether they
@@ -94,4 +107,77 @@ func TestAPolicyServerThatIsMadeAgainOwnsWhatIsLeft(t *testing.T) {
 	p.wantGone("policyservers", "", "again")
 	p.policyServer("again", "replicas: 1")
 	owned()
+}
+
+// TestAPolicyThatLocksEverybodyOutCanBeDeleted is about one that refuses whatever
+// the controller says of policies, because nobody answers for it.
+func TestAPolicyThatLocksEverybodyOutCanBeDeleted(t *testing.T) {
+	p := startPlane(t)
+	p.startController()
+	p.policyServer("default", "replicas: 1")
+	p.replica("default", "one")
+	p.create("clusteradmissionpolicies", capolicy("other", ""))
+	p.wantStatus("clusteradmissionpolicies", "", "other", "active", "Ready", "True/Enforced")
+	p.create("clusteradmissionpolicies", `{kind: ClusterAdmissionPolicy, metadata: {name: everything}, spec: {module: 'builtin://pod-privileged', mutating: false,
+  rules: [{apiGroups: ["*"], apiVersions: ["*"], resources: ["*/*"], operations: [CREATE, UPDATE]}]}}`)
+	eventually(t, "everything is refused", func(ctx context.Context) error {
+		_, err := p.kube.CoreV1().ConfigMaps("default").Create(ctx, configMap("refused"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err == nil {
+			return errors.New("it is not")
+		}
+		return nil
+	})
+	p.patchReplica("one", `{"status": {"ready": false}}`) // which all policies have to say
+	p.delete("clusteradmissionpolicies", "", "everything")
+	p.wantGone("clusteradmissionpolicies", "", "everything")
+	p.wantStatus("clusteradmissionpolicies", "", "other", "active", "Loaded", "False/NoReplicas")
+}
+
+// TestTheAPIServerTakesAsMuchAsAConfigurationMayHave is about the bundles of many
+// namespaces, of which none can be shared, while an authority is being replaced.
+func TestTheAPIServerTakesAsMuchAsAConfigurationMayHave(t *testing.T) {
+	p := startPlane(t)
+	in := manifest.WebhookInput{Server: &v1.PolicyServer{ObjectMeta: metav1.ObjectMeta{Name: "default"}}}
+	in.CABundle = append(authorityOf(t), authorityOf(t)...)
+	for i := range 600 {
+		o := &v1.AdmissionPolicy{}
+		text := fmt.Sprintf("metadata: {name: p, namespace: a-namespace-with-a-name-%d, generation: 1}\nspec: {module: 'builtin://pod-privileged', mutating: false, %s}", i, podRule)
+		if err := yaml.Unmarshal([]byte(text), o); err != nil {
+			t.Fatal(err)
+		}
+		policy, _ := v1.View(o)
+		in.Settled = append(in.Settled, policy)
+	}
+	set := manifest.Webhooks(in)
+	if len(set.Refused) == 0 || len(set.Widen) != 1 {
+		t.Fatalf("%d policies are refused, want some; %d configurations", len(set.Refused), len(set.Widen))
+	}
+	content, err := manifest.Unstructured(set.Widen[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	configs := p.dynamic.Resource(schema.GroupVersionResource{Group: "admissionregistration.k8s.io", Version: "v1", Resource: "validatingwebhookconfigurations"})
+	live, err := configs.Apply(t.Context(), content.GetName(), content, metav1.ApplyOptions{FieldManager: manifest.FieldManager, Force: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := live.MarshalJSON()
+	t.Logf("%d webhooks are %d bytes, %v", 600-len(set.Refused), len(text), err)
+}
+
+func authorityOf(t *testing.T) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := &x509.Certificate{
+		SerialNumber: new(big.Int).Lsh(big.NewInt(1), 126), Subject: pkix.Name{CommonName: "kubewarden-controller-ca", Organization: []string{"warder"}},
+		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, cert, cert, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
