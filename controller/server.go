@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -192,7 +193,9 @@ func (c *servers) finish(ctx context.Context, ps *v1.PolicyServer) (reconcile.Re
 		return reconcile.Result{}, err
 	}
 	for _, p := range policies {
-		if p.Status.Enforced != nil {
+		// One that is only there for the finalizer of somebody else has no webhook.
+		released := !p.Object.GetDeletionTimestamp().IsZero() && !controllerutil.ContainsFinalizer(p.Object, v1.Finalizer)
+		if p.Status.Enforced != nil && !released {
 			waiting = append(waiting, p.UniqueName())
 		}
 	}

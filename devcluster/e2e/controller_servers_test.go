@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -131,6 +133,23 @@ func TestAPolicyThatLocksEverybodyOutCanBeDeleted(t *testing.T) {
 	p.delete("clusteradmissionpolicies", "", "everything")
 	p.wantGone("clusteradmissionpolicies", "", "everything")
 	p.wantStatus("clusteradmissionpolicies", "", "other", "active", "Loaded", "False/NoReplicas")
+}
+
+func TestAFinalizerOfSomebodyElseKeepsNoPolicyServer(t *testing.T) {
+	p := startPlane(t)
+	p.startController()
+	p.policyServer("default", "replicas: 1")
+	p.replica("default", "one")
+	p.create("clusteradmissionpolicies", strings.Replace(capolicy("kept", ""), "{name: kept}", "{name: kept, finalizers: [example.com/backup]}", 1))
+	p.wantStatus("clusteradmissionpolicies", "", "kept", "active", "Ready", "True/Enforced")
+	p.delete("clusteradmissionpolicies", "", "kept")
+	p.delete("policyservers", "", "default")
+	p.wantGone("policyservers", "", "default")
+	p.noConfigurations()
+	o, err := p.get(t.Context(), "clusteradmissionpolicies", "", "kept")
+	if err != nil || !slices.Equal(o.GetFinalizers(), []string{"example.com/backup"}) {
+		t.Errorf("finalizers of the policy: %v, %v", o.GetFinalizers(), err)
+	}
 }
 
 // TestTheAPIServerTakesAsMuchAsAConfigurationMayHave is about the bundles of many
