@@ -32,6 +32,9 @@ e2e: build devcluster ## end-to-end tests on a real API server (first build: 5 t
 	go -C devcluster test -count=1 -timeout 20m ./...
 	go -C charts/helm test -count=1 -timeout 20m ./e2e
 
+bench-cluster: build devcluster ## pods a second through a real API server: no policy, 200 in a bundle, 200 by themselves
+	WARDER_E2E_SCALE=1 go -C devcluster test -count=1 -timeout 20m -run '^TestTwoHundredPolicies$$' -v ./e2e
+
 # As "go -C devcluster run ." builds it: another value of CGO_ENABLED, or
 # -trimpath, would have all of Kubernetes compiled once more.
 devcluster: ## build bin/devcluster: a Kubernetes control plane in one binary
@@ -54,4 +57,4 @@ cover: ## say how much of the code the tests run
 	@mkdir -p bin; go test -timeout 15m -coverpkg=./... -coverprofile=bin/cover.out ./...
 	go tool cover -func=bin/cover.out | tail -n 1
 
-.PHONY: help build image test lint bench e2e devcluster demo conformance fuzz generate cover
+.PHONY: help build image test lint bench bench-cluster e2e devcluster demo conformance fuzz generate cover

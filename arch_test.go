@@ -50,7 +50,8 @@ func mayImport() map[string][]string {
 		"artifact":               {"wasm", "sdk"},
 		"review":                 {"sdk"},
 		"policy":                 {"api/v1", "sdk"},
-		"library/*":              {"sdk"},
+		"library/*":              {"sdk", "library/internal/*"},
+		"library/internal/*":     {"sdk"}, // what several built-ins share
 		"examples/*":             {"sdk"},
 		"sdk/sdktest":            {"sdk"},
 		"sdk":                    nil,
@@ -89,7 +90,7 @@ func homes() map[string][]string {
 
 // standardAlone are the packages that a policy author compiles, and the root.
 func standardAlone() []string {
-	return []string{".", "sdk", "sdk/sdktest", "library", "library/*", "examples/*"}
+	return []string{".", "sdk", "sdk/sdktest", "library", "library/*", "library/internal/*", "examples/*"}
 }
 
 // testHelpers are for tests, for sdktest, which is made of them, and for bench.

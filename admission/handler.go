@@ -157,6 +157,12 @@ type target struct {
 func (h *Handler) serveReview(w http.ResponseWriter, r *http.Request, to target) {
 	start := time.Now()
 	out := &answer{w: w, r: r}
+	if readiness(h.state.Load()) == draining {
+		// The client is to take another connection next time, to another server:
+		// one that it keeps could be closed just when it sends a request on it.
+		// HTTP/2 makes GOAWAY of it, and answers what is under way.
+		w.Header().Set("Connection", "close")
+	}
 	if h.inFlight.Add(1) <= h.maxInFlight {
 		h.metrics.inFlight.Inc()
 		h.judgeSafely(out, to, start)

@@ -21,7 +21,8 @@ const (
 func (h *Handler) SetReady() { h.state.CompareAndSwap(int32(loading), int32(ready)) }
 
 // SetDraining makes /readiness answer 503 for good, so that no new request is
-// sent here. Requests are still judged.
+// sent here. Requests are still judged; the connections on which they came are
+// closed after their answers.
 func (h *Handler) SetDraining() { h.state.Store(int32(draining)) }
 
 // Probes returns the handler without reviews: readiness, liveness, metrics and

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -87,6 +88,45 @@ func TestShutdownFinishesWhatIsInFlight(t *testing.T) {
 	}
 	if err := <-stopped; err != nil {
 		t.Errorf("Serve = %v, want nil", err)
+	}
+}
+
+func TestADrainingServerGivesConnectionsUp(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		h := newHandler(t, Options{})
+		h.SetReady()
+		s := start(t, ServerOptions{Handler: h})
+		c := client(t, nil)
+		if !http2 {
+			c.Transport.(*http.Transport).ForceAttemptHTTP2 = false
+		}
+		reused := func() bool {
+			var info httptrace.GotConnInfo
+			ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { info = i }})
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+s.API.String()+"/validate/privileged", strings.NewReader(plainPod))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Content-Type", "application/json")
+			resp, err := c.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = resp.Body.Close() }()
+			if body, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK || resp.ProtoAtLeast(2, 0) != http2 {
+				t.Errorf("%s %d %s, %v", resp.Proto, resp.StatusCode, body, err)
+			}
+			return info.Reused
+		}
+		reused()
+		if !reused() {
+			t.Errorf("HTTP/2 %t: the connection was not kept while the server is ready", http2)
+		}
+		h.SetDraining()
+		reused()
+		if !eventually(func() bool { return !reused() }) {
+			t.Errorf("HTTP/2 %t: the connection is kept while the server drains", http2)
+		}
 	}
 }
 

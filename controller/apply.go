@@ -5,10 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
 	admissionregv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -114,11 +116,22 @@ func (a *applier) asApplied(key string, want applied, desired *unstructured.Unst
 			content[field] = desired.Object[field]
 		}
 	}
-	if err != nil || !covers(content, desired.Object) {
+	if err != nil || !covers(content, desired.Object) || !selectsAs(live, desired) {
 		return false
 	}
 	a.applied[key] = want
 	return true
+}
+
+// selectsAs says whether a Service selects what it should. Of a selector nobody
+// owns a part: a label that somebody adds takes its pods from it.
+func selectsAs(live client.Object, desired *unstructured.Unstructured) bool {
+	service, ok := live.(*corev1.Service)
+	if !ok {
+		return true
+	}
+	want, _, err := unstructured.NestedStringMap(desired.Object, "spec", "selector")
+	return err == nil && maps.Equal(service.Spec.Selector, want)
 }
 
 // forget makes the next apply of the object send it whatever the cache says.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	admissionregv1 "k8s.io/api/admissionregistration/v1"
@@ -81,7 +82,7 @@ func (e *enforcer) setup(m Manager) error {
 		Watches(&v1alpha1.PolicyServerReplica{}, mapped(serverOf), builder.WithPredicates(exceptHeartbeats())).
 		Watches(&admissionregv1.ValidatingWebhookConfiguration{}, mapped(e.serverCalled)).
 		Watches(&admissionregv1.MutatingWebhookConfiguration{}, mapped(e.serverCalled)).
-		Watches(&appsv1.Deployment{}, mapped(serverDeployed), builder.WithPredicates(whenAvailable())).
+		Watches(&appsv1.Deployment{}, mapped(serverDeployed), builder.WithPredicates(podsReplaced())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(e.certs.everyServer))
 	for _, kind := range v1.Kinds() {
 		b = b.Watches(kind.New(), handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
@@ -230,11 +231,38 @@ func (e *enforcer) readReplicas(ctx context.Context, r *round, from client.Reade
 	mine := slices.DeleteFunc(list.Items, func(replica v1alpha1.PolicyServerReplica) bool { return replica.Spec.PolicyServer != r.name })
 	r.replicas, r.due = r.pulses.liveOf(mine, time.Now())
 	r.pulses.keep(mine)
+	silent, err := e.silent(ctx, r.name)
 	server := r.revisions.see(r.server)
 	for _, s := range r.policies {
 		s.tally = tallyOf(r.replicas, s.policy, r.revisions.see(s.policy.Object), server)
+		s.tally.live += silent
 	}
-	return nil
+	return err
+}
+
+// silent is how many pods of Kubewarden's policy server are behind the Service
+// while ours replace them. They hold nothing and do not say so. Webhooks of names
+// that ours never have tell that they may be there.
+func (e *enforcer) silent(ctx context.Context, server string) (int, error) {
+	configs, err := configurationsOf(ctx, e.client)
+	if err != nil {
+		return 0, err
+	}
+	left := slices.ContainsFunc(configs.calling(e.Options, server), func(o client.Object) bool {
+		return o.GetName() != manifest.BundledName(server) && !strings.HasPrefix(o.GetName(), "kw.")
+	})
+	if !left || e.Manifest.URLs[server] != "" {
+		return 0, nil
+	}
+	d := &appsv1.Deployment{}
+	if err := e.client.Get(ctx, client.ObjectKey{Namespace: e.Manifest.Namespace, Name: manifest.ServerName(server)}, d); err != nil {
+		return 0, client.IgnoreNotFound(err)
+	}
+	outdated := d.Status.Replicas - d.Status.UpdatedReplicas
+	if ending := d.Status.TerminatingReplicas; ending != nil {
+		outdated += *ending
+	}
+	return int(max(0, outdated)), nil
 }
 
 // plan asks package manifest what to do.

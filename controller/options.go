@@ -45,7 +45,8 @@ type Options struct {
 	// such controllers fight.
 	WithoutElection bool
 
-	// Lease is how long a leader is one after it was last heard. Default 15 s.
+	// Lease is within what time of its last word another controller takes over
+	// from a leader that was killed. Default 15 s.
 	Lease time.Duration
 
 	// Settings lets modules check their settings when a policy is applied.

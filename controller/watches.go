@@ -49,12 +49,15 @@ func serverDeployed(o client.Object) string { return o.GetLabels()[manifest.Labe
 // available says whether the Service of a policy server leads to a replica.
 func available(d *appsv1.Deployment) bool { return d.Status.AvailableReplicas > 0 }
 
-// whenAvailable leaves out the changes of a Deployment that say nothing of that.
-func whenAvailable() predicate.Predicate {
+// podsReplaced are the changes of Deployments after which other pods are there, or
+// the first or none is available.
+func podsReplaced() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(u event.UpdateEvent) bool {
 		a, ok := u.ObjectOld.(*appsv1.Deployment)
 		b, also := u.ObjectNew.(*appsv1.Deployment)
-		return !ok || !also || available(a) != available(b)
+		return !ok || !also || available(a) != available(b) ||
+			a.Status.Replicas != b.Status.Replicas || a.Status.UpdatedReplicas != b.Status.UpdatedReplicas ||
+			!equality.Semantic.DeepEqual(a.Status.TerminatingReplicas, b.Status.TerminatingReplicas)
 	}}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -10,34 +11,57 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/util/proxy"
+	clientinformers "k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	discoverylisters "k8s.io/client-go/listers/discovery/v1"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/warder-dev/warder/devcluster/cluster"
 )
 
-// resolveTimeout bounds how long the API server asks itself what is behind a
-// Service: less than the 10s that a webhook has by default.
+// resolveTimeout bounds how long a webhook waits until the API server knows its
+// Services: less than the 10s that a webhook has by default.
 const resolveTimeout = 5 * time.Second
 
-// resolver is how the API server finds what is behind a Service, each time that
-// it connects: where Cluster.RouteService says, or else at a ready endpoint of
-// an EndpointSlice. Kubernetes' own can only do the latter, and no endpoint may
-// have an address of loopback; so a machine without a network had none.
+// resolver is how the API server finds what is behind a Service, for each call of
+// a webhook: where Cluster.RouteService says, or else at a ready endpoint of an
+// EndpointSlice. Kubernetes' own can only do the latter, and no endpoint may have
+// an address of loopback; so a machine without a network had none. As that one it
+// watches both kinds: asking for them would cost more than the call.
 type resolver struct {
-	dir    string // of the cluster
-	client func() (*kubernetes.Clientset, error)
+	dir   string // of the cluster
+	known func() (*informers, error)
+}
+
+// informers know all Services and EndpointSlices.
+type informers struct {
+	services corelisters.ServiceLister
+	slices   discoverylisters.EndpointSliceLister
+	synced   []cache.InformerSynced
 }
 
 func newResolver(dir string) *resolver {
-	return &resolver{dir: dir, client: sync.OnceValues(func() (*kubernetes.Clientset, error) {
+	return &resolver{dir: dir, known: sync.OnceValues(func() (*informers, error) {
 		cfg, err := cluster.ReadConfig(dir)
 		if err != nil {
 			return nil, err
 		}
-		return kubernetes.NewForConfig(cfg)
+		client, err := kubernetes.NewForConfig(cfg)
+		if err != nil {
+			return nil, err
+		}
+		factory := clientinformers.NewSharedInformerFactory(client, 0)
+		services, slices := factory.Core().V1().Services(), factory.Discovery().V1().EndpointSlices()
+		i := &informers{
+			services: services.Lister(), slices: slices.Lister(),
+			synced: []cache.InformerSynced{services.Informer().HasSynced, slices.Informer().HasSynced},
+		}
+		factory.Start(wait.NeverStop) // they end with the process
+		return i, nil
 	})}
 }
 
@@ -54,13 +78,16 @@ func (r *resolver) ResolveEndpoint(namespace, name string, port int32) (*url.URL
 }
 
 func (r *resolver) endpoint(namespace, name string, port int32) (string, error) {
-	client, err := r.client()
+	known, err := r.known()
 	if err != nil {
 		return "", err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), resolveTimeout)
 	defer cancel()
-	service, err := client.CoreV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
+	if !cache.WaitForCacheSync(ctx.Done(), known.synced...) {
+		return "", errors.New("the API server does not know its Services yet")
+	}
+	service, err := known.services.Services(namespace).Get(name)
 	if err != nil {
 		return "", err
 	}
@@ -68,15 +95,9 @@ func (r *resolver) endpoint(namespace, name string, port int32) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	list, err := client.DiscoveryV1().EndpointSlices(namespace).List(ctx, metav1.ListOptions{
-		LabelSelector: labels.Set{discoveryv1.LabelServiceName: name}.String(),
-	})
+	slices, err := known.slices.EndpointSlices(namespace).List(labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: name}))
 	if err != nil {
 		return "", err
-	}
-	slices := make([]*discoveryv1.EndpointSlice, len(list.Items))
-	for i := range list.Items {
-		slices[i] = &list.Items[i]
 	}
 	address, err := proxy.RandomEndpoint(name, slices, portName, corev1.IPv4Protocol, nil)
 	if err != nil {

@@ -22,7 +22,7 @@ func benchmarkPolicies(n, step int) []policy.Policy {
 	for i := range all {
 		kind := kinds[i%len(kinds)]
 		all[i] = builtinPolicy(fmt.Sprint("p", i), kind.name, kind.settings)
-		all[i].Bundles = []string{"validate-1"}
+		all[i].Bundles, all[i].HostCapabilities = []string{"validate-1"}, []string{"*"} // as policies of a cluster
 		resource := "pods"
 		if i%step != 0 {
 			resource = fmt.Sprint("widgets", i)

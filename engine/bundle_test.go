@@ -167,6 +167,25 @@ func TestAPolicyWhoseRulesDoNotMatchIsNotAsked(t *testing.T) {
 	}
 }
 
+func TestAPolicyAnswersToAnAliasThatIsItsOwn(t *testing.T) {
+	e := newEngine(t, Options{})
+	p, other := builtinPolicy("kw.cap.p", "pod-privileged", ""), builtinPolicy("kw.capg.p", "pod-privileged", "")
+	p.Aliases = []policy.ID{"clusterwide-p"}
+	mustApply(t, e, p, other)
+	if d := evaluate(t, e, "clusterwide-p", privilegedPod(t)); d.Response.Allowed || d.Policy != "kw.cap.p" {
+		t.Errorf("decision of %q, allowed %t; want a rejection of kw.cap.p", d.Policy, d.Response.Allowed)
+	}
+	other.Aliases = p.Aliases
+	mustApply(t, e, p, other)
+	if e.Has("clusterwide-p") {
+		t.Error("an alias of two policies is answered: by which?")
+	}
+	mustApply(t, e, other, builtinPolicy("clusterwide-p", "pod-privileged", ""))
+	if d := evaluate(t, e, "clusterwide-p", privilegedPod(t)); d.Policy != "clusterwide-p" {
+		t.Errorf("decision of %q, want of the policy that has the name itself", d.Policy)
+	}
+}
+
 func TestWarningsAndAnnotationsOfABundleAreAllKept(t *testing.T) {
 	module := portable(t, sdktest.WaPC)
 	says := func(id, text string) policy.Policy {

@@ -196,8 +196,11 @@ func (e *Engine) compileModule(ctx context.Context, ent *entry, w wants) *LoadEr
 		if err != nil {
 			return failed(StageFetch, err)
 		}
-		ent.runtime = nativeRuntime
-		if ent.program, err = native.New(b, p.Settings, opts.Host); err != nil {
+		host := opts.Host
+		if ent.runtime, ent.quick = nativeRuntime, !b.AsksHost; ent.quick {
+			host = nil
+		}
+		if ent.program, err = native.New(b.Policy, p.Settings, host); err != nil {
 			return failed(StageSettings, &runtime.SettingsError{Message: err.Error()})
 		}
 		return nil
@@ -233,14 +236,14 @@ func (e *Engine) compileModule(ctx context.Context, ent *entry, w wants) *LoadEr
 	return nil
 }
 
-func builtin(name string) (sdk.Policy, error) {
+func builtin(name string) (library.Builtin, error) {
 	if b, ok := library.Lookup(name); ok {
-		return b.Policy, nil
+		return b, nil
 	}
 	if near := sdk.Nearest(name, library.Names()); near != "" {
-		return sdk.Policy{}, fmt.Errorf("module %q: no built-in policy has this name; did you mean %s?", "builtin://"+name, near)
+		return library.Builtin{}, fmt.Errorf("module %q: no built-in policy has this name; did you mean %s?", "builtin://"+name, near)
 	}
-	return sdk.Policy{}, fmt.Errorf("module %q: no built-in policy has this name; there are %s",
+	return library.Builtin{}, fmt.Errorf("module %q: no built-in policy has this name; there are %s",
 		"builtin://"+name, strings.Join(library.Names(), ", "))
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/warder-dev/warder/artifact"
+	"github.com/warder-dev/warder/library"
 	"github.com/warder-dev/warder/policy"
 )
 
@@ -211,7 +212,7 @@ func TestWhyAModuleIsNotFound(t *testing.T) {
 	}
 	missing := filepath.Join(t.TempDir(), "missing.wasm")
 	folder := t.TempDir()
-	const names = "capabilities-psp, container-resources, host-namespaces-psp, pod-privileged, safe-labels, trusted-repos"
+	names := strings.Join(library.Names(), ", ")
 	tests := []struct{ uri, want string }{
 		{"builtin://pod-priviledged", "no built-in policy has this name; did you mean pod-privileged?"},
 		{"builtin://x", "no built-in policy has this name; there are " + names},

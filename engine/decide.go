@@ -133,7 +133,7 @@ func (e *Engine) verdict(ctx context.Context, ent *entry, req *sdk.Request) (d D
 
 // ask asks a program within its time. The error is an *EvaluationError.
 func (e *Engine) ask(ctx context.Context, ent *entry, req *sdk.Request) (sdk.Verdict, error) {
-	if ent.runtime == nativeRuntime && len(ent.policy.HostCapabilities) == 0 {
+	if ent.quick {
 		return e.askBuiltin(ctx, ent, req)
 	}
 	ctx, cancel := ent.within(ctx, e.opts.Timeout)
@@ -160,7 +160,7 @@ func (e *Engine) ask(ctx context.Context, ent *entry, req *sdk.Request) (sdk.Ver
 	return v, nil
 }
 
-// askBuiltin asks a built-in that may not ask the host: it waits for nothing,
+// askBuiltin asks a built-in that does not ask the host: it waits for nothing,
 // and is done before others would have passed it a permit or set a timer.
 func (e *Engine) askBuiltin(ctx context.Context, ent *entry, req *sdk.Request) (sdk.Verdict, error) {
 	v, err := ent.program.Evaluate(ctx, req)

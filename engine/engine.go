@@ -166,6 +166,7 @@ type entry struct {
 	policy  policy.Policy
 	digest  string // sha256:<hex> of the module, "" of a built-in
 	runtime string
+	quick   bool    // a built-in that waits for nothing
 	program program // nil of a group, and when err is not
 	group   *group  // nil of a single policy, and when err is not
 	err     *LoadError

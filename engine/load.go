@@ -163,6 +163,7 @@ func (ent *entry) under(p policy.Policy, stamp string) *entry {
 func bare(p policy.Policy) policy.Policy {
 	p.Mode, p.Message, p.FailurePolicy, p.AllowedToMutate, p.Timeout = "", "", "", false, 0
 	p.Bundles, p.Order, p.Rules = nil, 0, nil
+	p.Workloads, p.WorkloadTemplates = "", nil
 	if p.Group != nil {
 		group := *p.Group
 		group.Message = ""
@@ -183,7 +184,7 @@ func (ent *entry) root() *entry {
 // holds the one whose program it is, and lets go of it when it goes itself.
 func (ent *entry) shared(p policy.Policy) *entry {
 	next := &entry{
-		policy: p, digest: ent.digest, runtime: ent.runtime, program: ent.program, group: ent.group,
+		policy: p, digest: ent.digest, runtime: ent.runtime, quick: ent.quick, program: ent.program, group: ent.group,
 		degraded: ent.degraded, ref: ent.ref, serves: ent, closed: ent.release,
 	}
 	ent.refs.Add(1) // whoever calls holds it

@@ -83,8 +83,26 @@ func (s *state) find(id policy.ID) *entry {
 	if ent, ok := s.byID[id]; ok {
 		return ent
 	}
-	group, name, _ := strings.Cut(string(id), "/")
-	return s.byID[policy.ID(group)].member(name)
+	if group, name, ok := strings.Cut(string(id), "/"); ok {
+		return s.byID[policy.ID(group)].member(name)
+	}
+	return s.aliased(id)
+}
+
+// aliased returns the entry of the one policy with that alias, nil if there are
+// more. It looks at all of them: whoever asks for an alias does not do so for long.
+func (s *state) aliased(id policy.ID) *entry {
+	var found *entry
+	for _, ent := range s.byID {
+		switch {
+		case !slices.Contains(ent.policy.Aliases, id):
+		case found != nil:
+			return nil
+		default:
+			found = ent
+		}
+	}
+	return found
 }
 
 // bundles are those that the policy answers in. When an older revision serves,

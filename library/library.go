@@ -6,12 +6,70 @@ package library
 import (
 	"slices"
 
+	"github.com/warder-dev/warder/library/allowedfsgroupspsp"
+	"github.com/warder-dev/warder/library/allowedprocmounttypespsp"
+	"github.com/warder-dev/warder/library/allowprivilegeescalationpsp"
+	"github.com/warder-dev/warder/library/annotations"
+	"github.com/warder-dev/warder/library/apparmorpsp"
+	"github.com/warder-dev/warder/library/automountserviceaccounttoken"
 	"github.com/warder-dev/warder/library/capabilitiespsp"
 	"github.com/warder-dev/warder/library/containerresources"
+	"github.com/warder-dev/warder/library/deprecatedapiversions"
+	"github.com/warder-dev/warder/library/disallowserviceloadbalancer"
+	"github.com/warder-dev/warder/library/disallowservicenodeport"
+	"github.com/warder-dev/warder/library/donotexposeadmissioncontrollerwebhookservices"
+	"github.com/warder-dev/warder/library/environmentvariablepolicy"
+	"github.com/warder-dev/warder/library/envvariablesecretsscanner"
+	"github.com/warder-dev/warder/library/flexvolumedriverspsp"
+	"github.com/warder-dev/warder/library/highriskserviceaccount"
 	"github.com/warder-dev/warder/library/hostnamespacespsp"
+	"github.com/warder-dev/warder/library/hostpathspsp"
+	"github.com/warder-dev/warder/library/hostprocess"
+	"github.com/warder-dev/warder/library/hpareplicas"
+	"github.com/warder-dev/warder/library/imagecvepolicy"
+	"github.com/warder-dev/warder/library/imagepullpolicy"
+	"github.com/warder-dev/warder/library/imagetag"
+	"github.com/warder-dev/warder/library/ingress"
+	"github.com/warder-dev/warder/library/instancelabel"
+	"github.com/warder-dev/warder/library/labels"
+	"github.com/warder-dev/warder/library/linuxhardening"
+	"github.com/warder-dev/warder/library/minreplicas"
+	"github.com/warder-dev/warder/library/namespacelabelpropagator"
+	"github.com/warder-dev/warder/library/networkpolicyrequired"
+	"github.com/warder-dev/warder/library/nspolicyservermapper"
+	"github.com/warder-dev/warder/library/pdballowsdisruptions"
+	"github.com/warder-dev/warder/library/pdbrequired"
+	"github.com/warder-dev/warder/library/persistentvolumeclaimstorageclasspolicy"
+	"github.com/warder-dev/warder/library/podndots"
 	"github.com/warder-dev/warder/library/podprivileged"
+	"github.com/warder-dev/warder/library/podruntime"
+	"github.com/warder-dev/warder/library/priorityclasspolicy"
+	"github.com/warder-dev/warder/library/priorityclassrequired"
+	"github.com/warder-dev/warder/library/probes"
+	"github.com/warder-dev/warder/library/psalabelenforcer"
+	"github.com/warder-dev/warder/library/rancherprojectpropagatelabels"
+	"github.com/warder-dev/warder/library/rancherprojectquotasnamespacevalidator"
+	"github.com/warder-dev/warder/library/rbacclusteradmin"
+	"github.com/warder-dev/warder/library/rbacpodexec"
+	"github.com/warder-dev/warder/library/rbacwildcards"
+	"github.com/warder-dev/warder/library/readonlyrootfilesystempsp"
+	"github.com/warder-dev/warder/library/runtimeenforcer"
+	"github.com/warder-dev/warder/library/safeannotations"
 	"github.com/warder-dev/warder/library/safelabels"
+	"github.com/warder-dev/warder/library/seccomppsp"
+	"github.com/warder-dev/warder/library/selinuxpsp"
+	"github.com/warder-dev/warder/library/sensitiveconfigmapcontent"
+	"github.com/warder-dev/warder/library/sensitivecontainerenvvar"
+	"github.com/warder-dev/warder/library/sharepidnamespacepolicy"
+	"github.com/warder-dev/warder/library/sysctlpsp"
+	"github.com/warder-dev/warder/library/topologyspread"
 	"github.com/warder-dev/warder/library/trustedrepos"
+	"github.com/warder-dev/warder/library/uniqueingresspolicy"
+	"github.com/warder-dev/warder/library/uniqueserviceselectorpolicy"
+	"github.com/warder-dev/warder/library/usergrouppsp"
+	"github.com/warder-dev/warder/library/verifyimagesignatures"
+	"github.com/warder-dev/warder/library/volumemounts"
+	"github.com/warder-dev/warder/library/volumespsp"
 	"github.com/warder-dev/warder/sdk"
 )
 
@@ -23,13 +81,56 @@ type Builtin struct {
 	Summary string
 	// Mutating says that it changes objects, with some settings at least.
 	Mutating bool
+	// AsksHost says that it asks the host, and so may wait for something. One
+	// that does not say so gets no host, whatever its policy is granted.
+	AsksHost bool
+	// Category is what it is good for, "security", "reliability" or
+	// "efficiency"; "" is not said.
+	Category string
+	// Severity is how bad it is not to hold to it, "high" or "medium"; "" is not
+	// said.
+	Severity string
 	Policy   sdk.Policy
 }
 
 // All returns every built-in policy, sorted by name. The slice is the
 // caller's.
-func All() []Builtin {
+func All() []Builtin { //nolint:funlen // a table
 	return []Builtin{
+		{
+			Name:     "allow-privilege-escalation-psp",
+			Summary:  "Refuses containers whose processes may get more privileges than their parent, and forbids it by default.",
+			Mutating: true,
+			Policy:   allowprivilegeescalationpsp.Policy(),
+		},
+		{
+			Name:     "allowed-fsgroups-psp",
+			Summary:  "Controls the group that owns the volumes of pods, and sets it where there is none.",
+			Mutating: true,
+			Policy:   allowedfsgroupspsp.Policy(),
+		},
+		{
+			Name:    "allowed-proc-mount-types-psp",
+			Summary: "Refuses containers that see the whole of /proc.",
+			Policy:  allowedprocmounttypespsp.Policy(),
+		},
+		{
+			Name:    "annotations",
+			Summary: "Compares the annotations of objects of any kind with a list.",
+			Policy:  annotations.Policy(),
+		},
+		{
+			Name:    "apparmor-psp",
+			Summary: "Restricts the AppArmor profiles of pods and containers.",
+			Policy:  apparmorpsp.Policy(),
+		},
+		{
+			Name:     "automount-service-account-token",
+			Summary:  "Wants pods to do without the token of their ServiceAccount.",
+			Category: "security",
+			Severity: "medium",
+			Policy:   automountserviceaccounttoken.Policy(),
+		},
 		{
 			Name:     "capabilities-psp",
 			Summary:  "Controls which Linux capabilities containers may add, and adds or drops those that they must have or lose.",
@@ -43,9 +144,170 @@ func All() []Builtin {
 			Policy:   containerresources.Policy(),
 		},
 		{
+			Name:    "deprecated-api-versions",
+			Summary: "Refuses objects of API versions that a release of Kubernetes has deprecated or removed.",
+			Policy:  deprecatedapiversions.Policy(),
+		},
+		{
+			Name:    "disallow-service-loadbalancer",
+			Summary: "Refuses Services of type LoadBalancer.",
+			Policy:  disallowserviceloadbalancer.Policy(),
+		},
+		{
+			Name:    "disallow-service-nodeport",
+			Summary: "Refuses Services of type NodePort.",
+			Policy:  disallowservicenodeport.Policy(),
+		},
+		{
+			Name:     "do-not-expose-admission-controller-webhook-services",
+			Summary:  "Refuses admission webhooks whose Services can be reached from outside of the cluster.",
+			AsksHost: true,
+			Policy:   donotexposeadmissioncontrollerwebhookservices.Policy(),
+		},
+		{
+			Name:    "env-variable-secrets-scanner",
+			Summary: "Refuses secrets in the values of environment variables.",
+			Policy:  envvariablesecretsscanner.Policy(),
+		},
+		{
+			Name:    "environment-variable-policy",
+			Summary: "Compares the names of the environment variables of each container with a list.",
+			Policy:  environmentvariablepolicy.Policy(),
+		},
+		{
+			Name:    "flexvolume-drivers-psp",
+			Summary: "Restricts the drivers of FlexVolumes.",
+			Policy:  flexvolumedriverspsp.Policy(),
+		},
+		{
+			Name:     "high-risk-service-account",
+			Summary:  "Refuses pods whose service account may do what is dangerous.",
+			AsksHost: true,
+			Policy:   highriskserviceaccount.Policy(),
+		},
+		{
 			Name:    "host-namespaces-psp",
 			Summary: "Refuses pods that share the node's IPC, network or PID namespace, or take host ports that are not allowed.",
 			Policy:  hostnamespacespsp.Policy(),
+		},
+		{
+			Name:     "host-process",
+			Summary:  "Refuses containers on Windows that run as processes of the node.",
+			Category: "security",
+			Severity: "high",
+			Policy:   hostprocess.Policy(),
+		},
+		{
+			Name:    "hostpaths-psp",
+			Summary: "Restricts which paths of the node containers mount, and whether they may write there.",
+			Policy:  hostpathspsp.Policy(),
+		},
+		{
+			Name:     "hpa-replicas",
+			Summary:  "Wants autoscalers to keep two replicas or more, and to have room.",
+			Category: "reliability",
+			Severity: "medium",
+			Policy:   hpareplicas.Policy(),
+		},
+		{
+			Name:     "image-cve-policy",
+			Summary:  "Refuses images with too many known vulnerabilities, by the reports of SBOMscanner.",
+			AsksHost: true,
+			Policy:   imagecvepolicy.Policy(),
+		},
+		{
+			Name:     "image-pull-policy",
+			Summary:  "Limits the imagePullPolicy of containers, to Always unless told otherwise.",
+			Category: "reliability",
+			Severity: "medium",
+			Policy:   imagepullpolicy.Policy(),
+		},
+		{
+			Name:     "image-tag",
+			Summary:  "Wants images to have a tag or a digest.",
+			Category: "reliability",
+			Severity: "high",
+			Policy:   imagetag.Policy(),
+		},
+		{
+			Name:    "ingress",
+			Summary: "Wants Ingresses to have TLS for all their hosts, and limits the ports behind them.",
+			Policy:  ingress.Policy(),
+		},
+		{
+			Name:     "instance-label",
+			Summary:  "Wants the label app.kubernetes.io/instance to be the name of the object.",
+			Category: "reliability",
+			Severity: "medium",
+			Policy:   instancelabel.Policy(),
+		},
+		{
+			Name:    "labels",
+			Summary: "Compares the labels of objects of any kind with a list.",
+			Policy:  labels.Policy(),
+		},
+		{
+			Name:     "linux-hardening",
+			Summary:  "Wants containers to be confined by seccomp, AppArmor, SELinux or dropped capabilities.",
+			Category: "security",
+			Severity: "medium",
+			Policy:   linuxhardening.Policy(),
+		},
+		{
+			Name:     "min-replicas",
+			Summary:  "Wants Deployments to have two replicas or more.",
+			Category: "reliability",
+			Severity: "medium",
+			Policy:   minreplicas.Policy(),
+		},
+		{
+			Name:     "namespace-label-propagator",
+			Summary:  "Copies labels of a Namespace to the pods in it, and to what makes pods.",
+			Mutating: true,
+			AsksHost: true,
+			Policy:   namespacelabelpropagator.Policy(),
+		},
+		{
+			Name:     "network-policy-required",
+			Summary:  "Wants a NetworkPolicy to say who may talk to the pods.",
+			AsksHost: true,
+			Category: "security",
+			Severity: "medium",
+			Policy:   networkpolicyrequired.Policy(),
+		},
+		{
+			Name:     "ns-policyserver-mapper",
+			Summary:  "Sends the policies of a namespace to the PolicyServer that the Namespace names.",
+			Mutating: true,
+			AsksHost: true,
+			Policy:   nspolicyservermapper.Policy(),
+		},
+		{
+			Name:     "pdb-allows-disruptions",
+			Summary:  "Refuses PodDisruptionBudgets that let no node be drained.",
+			Category: "reliability",
+			Severity: "medium",
+			Policy:   pdballowsdisruptions.Policy(),
+		},
+		{
+			Name:     "pdb-required",
+			Summary:  "Wants workloads of several replicas to have a PodDisruptionBudget.",
+			AsksHost: true,
+			Category: "reliability",
+			Severity: "medium",
+			Policy:   pdbrequired.Policy(),
+		},
+		{
+			Name:     "persistentvolumeclaim-storageclass-policy",
+			Summary:  "Limits the storage classes of PersistentVolumeClaims, or gives them another.",
+			Mutating: true,
+			Policy:   persistentvolumeclaimstorageclasspolicy.Policy(),
+		},
+		{
+			Name:     "pod-ndots",
+			Summary:  "Sets the resolver option ndots of pods.",
+			Mutating: true,
+			Policy:   podndots.Policy(),
 		},
 		{
 			Name:    "pod-privileged",
@@ -53,14 +315,172 @@ func All() []Builtin {
 			Policy:  podprivileged.Policy(),
 		},
 		{
+			Name:     "pod-runtime",
+			Summary:  "Reserves runtime classes, and gives pods another one instead.",
+			Mutating: true,
+			Policy:   podruntime.Policy(),
+		},
+		{
+			Name:     "priority-class-policy",
+			Summary:  "Says which priority classes pods may have, and gives one to those that have none.",
+			Mutating: true,
+			Policy:   priorityclasspolicy.Policy(),
+		},
+		{
+			Name:     "priority-class-required",
+			Summary:  "Wants pods to have a priority class.",
+			Category: "reliability",
+			Severity: "medium",
+			Policy:   priorityclassrequired.Policy(),
+		},
+		{
+			Name:    "probes",
+			Summary: "Asks for liveness and readiness probes, and keeps their fields within bounds.",
+			Policy:  probes.Policy(),
+		},
+		{
+			Name:     "psa-label-enforcer",
+			Summary:  "Gives Namespaces the labels that pod security admission goes by.",
+			Mutating: true,
+			Policy:   psalabelenforcer.Policy(),
+		},
+		{
+			Name:     "rancher-project-propagate-labels",
+			Summary:  "Gives Namespaces the labels that their Rancher project has for them.",
+			Mutating: true,
+			AsksHost: true,
+			Policy:   rancherprojectpropagatelabels.Policy(),
+		},
+		{
+			Name:     "rancher-project-quotas-namespace-validator",
+			Summary:  "Refuses Namespaces that ask for more than is left of the quota of their Rancher project.",
+			AsksHost: true,
+			Policy:   rancherprojectquotasnamespacevalidator.Policy(),
+		},
+		{
+			Name:     "rbac-cluster-admin",
+			Summary:  "Refuses bindings that give somebody all rights.",
+			Category: "security",
+			Severity: "high",
+			Policy:   rbacclusteradmin.Policy(),
+		},
+		{
+			Name:     "rbac-pod-exec",
+			Summary:  "Refuses roles that allow to run commands in containers.",
+			Category: "security",
+			Severity: "high",
+			Policy:   rbacpodexec.Policy(),
+		},
+		{
+			Name:     "rbac-wildcards",
+			Summary:  "Refuses roles that have wildcards.",
+			Category: "security",
+			Severity: "high",
+			Policy:   rbacwildcards.Policy(),
+		},
+		{
+			Name:    "readonly-root-filesystem-psp",
+			Summary: "Refuses containers that may write to their root filesystem.",
+			Policy:  readonlyrootfilesystempsp.Policy(),
+		},
+		{
+			Name:     "runtime-enforcer",
+			Summary:  "Refuses workloads that name a WorkloadPolicy which does not exist.",
+			AsksHost: true,
+			Policy:   runtimeenforcer.Policy(),
+		},
+		{
+			Name:    "safe-annotations",
+			Summary: "Denies annotations, requires them, or constrains their values.",
+			Policy:  safeannotations.Policy(),
+		},
+		{
 			Name:    "safe-labels",
 			Summary: "Denies labels, requires them, or constrains their values.",
 			Policy:  safelabels.Policy(),
 		},
 		{
+			Name:    "seccomp-psp",
+			Summary: "Restricts the seccomp profiles of pods and containers.",
+			Policy:  seccomppsp.Policy(),
+		},
+		{
+			Name:     "selinux-psp",
+			Summary:  "Controls the SELinux options of pods and containers, and sets them where there are none.",
+			Mutating: true,
+			Policy:   selinuxpsp.Policy(),
+		},
+		{
+			Name:     "sensitive-configmap-content",
+			Summary:  "Refuses ConfigMaps with what should be in a Secret.",
+			Category: "security",
+			Severity: "high",
+			Policy:   sensitiveconfigmapcontent.Policy(),
+		},
+		{
+			Name:     "sensitive-container-env-var",
+			Summary:  "Refuses containers with secrets among the values of their environment.",
+			Category: "security",
+			Severity: "high",
+			Policy:   sensitivecontainerenvvar.Policy(),
+		},
+		{
+			Name:    "share-pid-namespace-policy",
+			Summary: "Refuses pods whose containers share one PID namespace.",
+			Policy:  sharepidnamespacepolicy.Policy(),
+		},
+		{
+			Name:    "sysctl-psp",
+			Summary: "Restricts the kernel parameters that pods may set.",
+			Policy:  sysctlpsp.Policy(),
+		},
+		{
+			Name:     "topology-spread",
+			Summary:  "Wants the replicas of workloads to be spread over nodes or zones.",
+			Category: "reliability",
+			Severity: "medium",
+			Policy:   topologyspread.Policy(),
+		},
+		{
 			Name:    "trusted-repos",
 			Summary: "Restricts the registries, tags and images that containers come from.",
 			Policy:  trustedrepos.Policy(),
+		},
+		{
+			Name:     "unique-ingress-policy",
+			Summary:  "Refuses Ingresses for hosts that another Ingress of the cluster has already.",
+			AsksHost: true,
+			Policy:   uniqueingresspolicy.Policy(),
+		},
+		{
+			Name:     "unique-service-selector-policy",
+			Summary:  "Refuses Services whose selector another Service of the namespace has already.",
+			AsksHost: true,
+			Policy:   uniqueserviceselectorpolicy.Policy(),
+		},
+		{
+			Name:     "user-group-psp",
+			Summary:  "Controls the users and groups that containers run as, and sets them where nothing is said.",
+			Mutating: true,
+			AsksHost: true,
+			Policy:   usergrouppsp.Policy(),
+		},
+		{
+			Name:     "verify-image-signatures",
+			Summary:  "Verifies the Sigstore signatures of images, and pins the images to what was verified.",
+			Mutating: true,
+			AsksHost: true,
+			Policy:   verifyimagesignatures.Policy(),
+		},
+		{
+			Name:    "volumemounts",
+			Summary: "Says which volumes containers may mount, by name.",
+			Policy:  volumemounts.Policy(),
+		},
+		{
+			Name:    "volumes-psp",
+			Summary: "Restricts the types of the volumes of pods.",
+			Policy:  volumespsp.Policy(),
 		},
 	}
 }

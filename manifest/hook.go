@@ -42,15 +42,11 @@ func (p *plan) hook(pol v1.Policy, name, path string, rules []admissionv1.RuleWi
 		SideEffects:             or(m.SideEffects, admissionv1.SideEffectClassNone),
 		TimeoutSeconds:          or(m.TimeoutSeconds, defaultTimeout),
 		AdmissionReviewVersions: []string{"v1"},
+		MatchConditions:         p.conditionsOf(pol),
 	}
 	if pol.Mutating() {
 		never := admissionv1.NeverReinvocationPolicy
 		hook.ReinvocationPolicy = &never
-	}
-	if !p.Options.NoMatchConditions {
-		for _, c := range m.MatchConditions {
-			hook.MatchConditions = append(hook.MatchConditions, admissionv1.MatchCondition{Name: c.Name, Expression: c.Expression})
-		}
 	}
 	return hook
 }

@@ -91,7 +91,8 @@ func controllerRules() []rbacv1.PolicyRule {
 		grant(list(groupPolicies), kinds("/status"), list("get", "patch", "update")),
 		grant(list(rbacv1.GroupName), list("clusterrolebindings"), list("create", "delete", "get", "list", "patch", "update", "watch")),
 		bind,
-		grant(list("events.k8s.io"), list("events"), list("create", "patch", "update")),
+		// Leader election tells of itself in the older of the two.
+		grant(list("", "events.k8s.io"), list("events"), list("create", "patch", "update")),
 	}
 }
 

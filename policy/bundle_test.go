@@ -39,7 +39,7 @@ func TestPoliciesShareABundleIfTheAPIServerCannotTellThemApart(t *testing.T) {
 	ten, fail, ignore, none := int32(10), admissionv1.Fail, admissionv1.Ignore, admissionv1.SideEffectClassNone
 	equivalent := admissionv1.Equivalent
 	same := map[string]func(*v1.ClusterAdmissionPolicy){
-		"other rules":      rules(about("apps", "v1", "deployments"), about("*", "v1", "*")),
+		"other rules":      rules(about("apps", "v1", "deployments")),
 		"said defaults":    func(p *v1.ClusterAdmissionPolicy) { p.Spec.FailurePolicy, p.Spec.TimeoutSeconds = &fail, &ten },
 		"more defaults":    func(p *v1.ClusterAdmissionPolicy) { p.Spec.SideEffects, p.Spec.MatchPolicy = &none, &equivalent },
 		"empty selector":   func(p *v1.ClusterAdmissionPolicy) { p.Spec.NamespaceSelector = &metav1.LabelSelector{} },
@@ -65,6 +65,7 @@ func TestPoliciesShareABundleIfTheAPIServerCannotTellThemApart(t *testing.T) {
 		},
 		"version":              rules(about("autoscaling", "v2", "horizontalpodautoscalers")),
 		"both versions":        rules(about("autoscaling", "v2", "*"), about("autoscaling", "v1", "*")),
+		"everything":           rules(about("*", "v1", "*")), // but what a cluster lives on
 		"a version of all":     rules(about("*", "v1beta1", "*")),
 		"all versions of apps": rules(about("apps", "*", "deployments")),
 	}
@@ -115,7 +116,7 @@ func TestPolicyOfAResource(t *testing.T) {
 		Mode: Protect, FailurePolicy: Fail, Message: "no", Order: 3, Timeout: 5 * time.Second, HostCapabilities: []string{},
 		Rules: []Rule{{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}, Operations: []string{"CREATE"}, Scope: Namespaced}},
 	}
-	got.Bundles, got.Workloads = nil, ""
+	got.Bundles, got.Workloads, got.Aliases = nil, "", nil
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("policy (-want +have):\n%s", diff)
 	}

@@ -18,6 +18,9 @@ type ID string
 // Policy is one entry of policies.yml.
 type Policy struct {
 	ID ID
+	// Aliases are other names that the policy answers to, as long as no other
+	// policy has one of them: what older webhooks ask for. An extension of warder.
+	Aliases []ID
 	// Namespace is that of a namespaced policy: what it reads of the cluster
 	// stays in it. Empty for a policy of the whole cluster. The members of a
 	// group have the group's.

@@ -31,6 +31,7 @@ const (
 func FromResource(r v1.Policy, server v1.PolicyServerSpec) (Policy, error) {
 	p := Policy{
 		ID:            ID(r.UniqueName()),
+		Aliases:       []ID{ID(r.OldName())}, // what an upstream installation has left may ask for it
 		Namespace:     r.Object.GetNamespace(),
 		Mode:          cmp.Or(Mode(r.Serving.Mode), Protect),
 		FailurePolicy: FailurePolicy(orDefault(r.Matching.FailurePolicy, defaultFailurePolicy)),
@@ -128,6 +129,7 @@ type attributes struct {
 	// versions: the API server converts a request for each webhook to a version
 	// that it asks for, but to one only.
 	Versions []string
+	Spared   []Spared `json:",omitempty"`
 }
 
 // BundleOf names the bundle that a policy is in: policies of one server with the
@@ -144,6 +146,7 @@ func BundleOf(r v1.Policy) string {
 		SideEffects:     string(orDefault(r.Matching.SideEffects, defaultSideEffects)),
 		Timeout:         defaultTimeout,
 		Versions:        versions(r.Matching.Rules),
+		Spared:          SparedOf(r),
 	}
 	if t := r.Matching.TimeoutSeconds; t != nil {
 		a.Timeout = *t

@@ -282,6 +282,9 @@ func (k *keeper) gone(h *held) {
 		return
 	}
 	h.goneUntil = time.Now().Add(k.linger)
+	if h.revision > 0 {
+		k.want(h)
+	}
 	k.log.Info("policy is gone: it is unloaded after a while", "policy", h.id, "linger", k.linger)
 	k.wakeSweep()
 	k.tell(matters)
@@ -317,11 +320,17 @@ func (k *keeper) want(h *held) {
 }
 
 // bundles are those that a policy answers in: that of its spec, the one where its
-// webhook still points while it moves, and for a while those that it has left.
+// webhook still points while it moves, and for a while those that it has left,
+// which are all of them when it is gone. It lingers only where nobody else is:
+// so that the API server finds the bundle while it does not know yet that its
+// webhook is gone, and not to judge what is sent to the bundle for others.
 func (k *keeper) bundles(h *held) []string {
-	names := map[string]bool{policy.BundleOf(h.resource): true}
-	if e := h.resource.Status.Enforced; e != nil && e.Bundle != "" && !strings.Contains(e.Bundle, "/") {
-		names[e.Bundle] = true
+	names := map[string]bool{}
+	if h.goneUntil.IsZero() {
+		names[policy.BundleOf(h.resource)] = true
+		if e := h.resource.Status.Enforced; e != nil && e.Bundle != "" && !strings.Contains(e.Bundle, "/") {
+			names[e.Bundle] = true
+		}
 	}
 	for name := range names {
 		delete(h.leaving, name)
@@ -334,13 +343,38 @@ func (k *keeper) bundles(h *held) []string {
 		}
 	}
 	for name, until := range h.leaving {
-		if now.Before(until) {
-			names[name] = true
-		} else {
+		switch {
+		case !now.Before(until):
 			delete(h.leaving, name)
+		case !k.inhabited(name):
+			names[name] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(names))
+}
+
+// inhabited says whether a policy is in a bundle to stay, and answers there.
+func (k *keeper) inhabited(bundle string) bool {
+	for _, h := range k.held {
+		if _, leaves := h.leaving[bundle]; !leaves && h.goneUntil.IsZero() && h.loaded == h.revision && slices.Contains(h.wanted.Bundles, bundle) {
+			return true
+		}
+	}
+	return false
+}
+
+// evict has those leave the bundles of a policy that only linger there, now that
+// it answers in them.
+func (k *keeper) evict(newcomer *held) {
+	for _, h := range k.held {
+		lingers := func(name string) bool {
+			_, leaves := h.leaving[name]
+			return leaves && slices.Contains(h.wanted.Bundles, name)
+		}
+		if h != newcomer && slices.ContainsFunc(newcomer.wanted.Bundles, lingers) {
+			k.want(h)
+		}
+	}
 }
 
 // stageOf says what part of a resource makes no sense.

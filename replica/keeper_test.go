@@ -93,6 +93,52 @@ func TestADeletedPolicyThatComesBackStays(t *testing.T) {
 	})
 }
 
+func TestADeletedPolicyDoesNotJudgeForOthers(t *testing.T) {
+	keep(t, func(t *testing.T, k *kept) {
+		p := clusterPolicy("p", privileged, "")
+		bundle := func() []string { return k.engine.last("kw.cap.p").Bundles }
+		k.put(p)
+		k.delete(p)
+		if len(bundle()) != 1 {
+			t.Errorf("bundles %q: nobody else is in its bundle, and an API server that has not heard may ask", bundle())
+		}
+		other := clusterPolicy("q", privileged, "")
+		k.put(other)
+		if len(bundle()) != 0 {
+			t.Errorf("bundles %q: it is gone, and judges what is sent there for q", bundle())
+		}
+		if !k.engine.Has("kw.cap.p") {
+			t.Error("unloaded before its time")
+		}
+		k.put(p)
+		if len(bundle()) != 1 {
+			t.Errorf("bundles %q: it is there again", bundle())
+		}
+		k.delete(p)
+		if len(bundle()) != 0 {
+			t.Errorf("bundles %q: it is gone again, and q was there before", bundle())
+		}
+		k.pass(10 * time.Second)
+		if k.engine.Has("kw.cap.p") || !k.engine.Has("kw.cap.q") {
+			t.Error("p is not unloaded, or q is")
+		}
+	})
+}
+
+func TestAPolicyLeavesABundleOfOthersAtOnce(t *testing.T) {
+	keep(t, func(t *testing.T, k *kept) {
+		p, q := clusterPolicy("p", privileged, ""), clusterPolicy("q", privileged, "")
+		k.put(p)
+		k.put(q)
+		seven := int32(7)
+		p.Spec.TimeoutSeconds, p.Generation = &seven, 2
+		k.put(p)
+		if all := k.engine.last("kw.cap.p").Bundles; len(all) != 1 || all[0] == k.engine.last("kw.cap.q").Bundles[0] {
+			t.Errorf("bundles %q, want that of its spec alone", all)
+		}
+	})
+}
+
 func TestAPolicyOfAnotherServerIsUnloaded(t *testing.T) {
 	keep(t, func(t *testing.T, k *kept) {
 		p := clusterPolicy("p", privileged, "")

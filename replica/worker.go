@@ -65,6 +65,9 @@ func (k *keeper) load(h *held) {
 	if status, ok := k.engine.Status(h.id); ok && status.State != engine.Stale && h.uid == uid {
 		h.served, h.renewAt = uid, time.Time{}
 	}
+	if h.loaded == h.revision && h.goneUntil.IsZero() {
+		k.evict(h)
+	}
 	k.changed()
 	k.tell(matters)
 }

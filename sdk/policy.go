@@ -9,6 +9,7 @@ import (
 	"io"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -88,13 +89,25 @@ func settingsError(raw []byte, err error, target reflect.Type) error {
 		return fmt.Errorf("%s: want %s, have %s", where, typeName(wrong.Type), wrong.Value)
 	}
 	if path, known := unknownName(View(raw), target); path != "" {
-		name := path[strings.LastIndexByte(path, '.')+1:]
-		if near := nearest(name, known); near != "" {
+		if near := nearest(lastName(path), known); near != "" {
 			return fmt.Errorf("%s: unknown setting; did you mean %s?", path, near)
+		}
+		if len(known) == 0 {
+			return fmt.Errorf("%s: unknown setting; there are none", path)
 		}
 		return fmt.Errorf("%s: unknown setting; known are %s", path, strings.Join(known, ", "))
 	}
 	return fmt.Errorf("settings: %w", err)
+}
+
+// lastName returns the last name of a path: b of a.b and of a["b"].
+func lastName(path string) string {
+	if start := strings.LastIndex(path, `["`); start >= 0 && strings.HasSuffix(path, `"]`) {
+		if name, err := strconv.Unquote(path[start+1 : len(path)-1]); err == nil {
+			return name
+		}
+	}
+	return path[strings.LastIndexByte(path, '.')+1:]
 }
 
 func typeName(t reflect.Type) string {

@@ -69,6 +69,7 @@ func TestSettingsErrorsAreForWhoeverWroteThem(t *testing.T) {
 		{`{"mod": "x"}`, "mod: unknown setting; did you mean mode?"},
 		{`{"MODE": "x"}`, ""}, // encoding/json takes any case
 		{`{"limits": 1}`, "limits: unknown setting; did you mean limit?"},
+		{`{"by-name": {}}`, `["by-name"]: unknown setting; did you mean by_name?`},
 		{`{"zzz": 1}`, "zzz: unknown setting; known are NoTag, by_name, inner, limit, lists, mode, nested, opaque, ratio, rules, small"},
 		{`{"zzz": null}`, "zzz: unknown setting; known are NoTag, by_name, inner, limit, lists, mode, nested, opaque, ratio, rules, small"},
 		{`{"hidden": "x"}`, "hidden: unknown setting; known are NoTag, by_name, inner, limit, lists, mode, nested, opaque, ratio, rules, small"},
@@ -211,4 +212,14 @@ func FuzzDecodeSettings(f *testing.F) {
 			t.Errorf("%q: an error without words", settings)
 		}
 	})
+}
+
+func TestPolicyWithoutSettingsTakesNone(t *testing.T) {
+	p := Define(func(context.Context, *struct{}, *Request) (Verdict, error) { return Accept(), nil })
+	if _, err := p.Load(raw(`{"a": 1}`)); err == nil || err.Error() != "a: unknown setting; there are none" {
+		t.Errorf("error %v, want one that says that there are none", err)
+	}
+	if _, err := p.Load(nil); err != nil {
+		t.Errorf("no settings: %v", err)
+	}
 }

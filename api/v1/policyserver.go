@@ -85,8 +85,10 @@ type PolicyServerSpec struct {
 	Env []corev1.EnvVar `json:"env,omitempty"`
 
 	// serviceAccountName is who the server is when its policies read the cluster.
-	// It needs the permissions of warder's own policy-server account as well.
+	// It needs the permissions of warder's own policy-server account as well. It
+	// may be null, as examples of Kubewarden have it.
 	//
+	// +nullable
 	// +optional
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 

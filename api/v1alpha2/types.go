@@ -126,7 +126,9 @@ type PolicyServerSpec struct {
 	Env []corev1.EnvVar `json:"env,omitempty"`
 
 	// serviceAccountName is who the server is when its policies read the cluster.
+	// It may be null, as examples of Kubewarden have it.
 	//
+	// +nullable
 	// +optional
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 

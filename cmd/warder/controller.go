@@ -72,7 +72,7 @@ func (c *controllerConfig) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.Probes, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 for none")
 	f.StringVar(&o.Metrics, "metrics-bind-address", ":8088", "address of Prometheus metrics; 0 for none")
 	f.BoolVar(&c.elect, "leader-elect", true, "act only as the leader, of which there is one")
-	f.DurationVar(&o.Lease, "leader-elect-lease-duration", 15*time.Second, "how long a leader is one after it was last heard")
+	f.DurationVar(&o.Lease, "leader-elect-lease-duration", 15*time.Second, "within what time another controller takes over from a leader that was killed")
 	f.StringSliceVar(&m.ImagePullSecrets, "image-pull-secrets", nil, "Secrets with which nodes pull the image of policy servers")
 	f.BoolVar(&m.HostNetwork, "host-network", false, "run policy servers in the network of their nodes")
 	f.BoolVar(&m.AlwaysAcceptNamespace, "always-accept-admission-reviews-on-deployments-namespace", false, "policy servers accept every request for the deployments namespace")

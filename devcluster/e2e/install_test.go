@@ -19,7 +19,7 @@ import (
 )
 
 // dryRun are the objects that install would apply.
-func dryRun(s *stage.Stage, args ...string) []*unstructured.Unstructured {
+func dryRunInstall(s *stage.Stage, args ...string) []*unstructured.Unstructured {
 	var all []*unstructured.Unstructured
 	for _, doc := range strings.Split(s.Warder(append([]string{"install", "--dry-run"}, args...)...), "\n---\n") {
 		all = append(all, s.Object(doc))
@@ -64,7 +64,7 @@ func TestInstallIsUndoneByUninstall(t *testing.T) {
 	s := stage.Bare(t, cluster.Options{})
 	before := s.Inventory()
 	s.Warder("install", "--wait", "--timeout="+stage.Patience.String())
-	objects := dryRun(s)
+	objects := dryRunInstall(s)
 	s.Ready(s.Apply(capOf("no-privileged", "builtin://pod-privileged", "")))
 
 	t.Run("again", func(t *testing.T) {

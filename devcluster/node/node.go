@@ -28,6 +28,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/retry"
 
 	"github.com/warder-dev/warder/devcluster/cluster"
 )
@@ -112,15 +113,18 @@ func (n *Node) register(ctx context.Context) error {
 	if _, err := n.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
-	node, err := n.client.CoreV1().Nodes().Get(ctx, Name, metav1.GetOptions{})
-	if err != nil {
+	// The cluster's own controllers write to it at the same time.
+	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		node, err := n.client.CoreV1().Nodes().Get(ctx, Name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		node.Status.Conditions = []corev1.NodeCondition{{
+			Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "Devcluster", LastHeartbeatTime: metav1.Now(), LastTransitionTime: metav1.Now(),
+		}}
+		_, err = n.client.CoreV1().Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{})
 		return err
-	}
-	node.Status.Conditions = []corev1.NodeCondition{{
-		Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "Devcluster", LastHeartbeatTime: metav1.Now(), LastTransitionTime: metav1.Now(),
-	}}
-	_, err = n.client.CoreV1().Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{})
-	return err
+	})
 }
 
 // syncEvery is how often pods, Secrets and ConfigMaps are compared with what
@@ -203,6 +207,30 @@ func (n *Node) Kill(namespace, name string) error {
 		}
 	}
 	return fmt.Errorf("pod %s/%s: no process of it runs", namespace, name)
+}
+
+// Address is where a port of the pod's container is on this machine.
+func (n *Node) Address(namespace, name string, port int32) (string, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, p := range n.runs {
+		if p.pod.Namespace == namespace && p.pod.Name == name {
+			return p.address(port)
+		}
+	}
+	return "", fmt.Errorf("pod %s/%s: no process of it runs", namespace, name)
+}
+
+// PID is the process of a pod as it is now.
+func (n *Node) PID(namespace, name string) (int, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, p := range n.runs {
+		if p.pod.Namespace == namespace && p.pod.Name == name {
+			return p.pid()
+		}
+	}
+	return 0, fmt.Errorf("pod %s/%s: no process of it runs", namespace, name)
 }
 
 // Log is what the processes of a pod have written so far.

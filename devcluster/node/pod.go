@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -53,6 +55,28 @@ func (p *pod) kill() error {
 		return fmt.Errorf("pod %s/%s: no process of it runs", p.pod.Namespace, p.pod.Name)
 	}
 	return p.process.Process.Kill()
+}
+
+func (p *pod) pid() (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.process == nil {
+		return 0, fmt.Errorf("pod %s/%s: no process of it runs", p.pod.Namespace, p.pod.Name)
+	}
+	return p.process.Process.Pid, nil
+}
+
+func (p *pod) address(port int32) (string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.process == nil { // else its ports do not change
+		return "", fmt.Errorf("pod %s/%s: no process of it runs", p.pod.Namespace, p.pod.Name)
+	}
+	at, ok := p.ports[port]
+	if !ok {
+		return "", fmt.Errorf("pod %s/%s: its container has no port %d", p.pod.Namespace, p.pod.Name, port)
+	}
+	return net.JoinHostPort(p.node.dial, strconv.Itoa(at)), nil
 }
 
 // maxBackOff bounds how long a pod waits that ends again and again.

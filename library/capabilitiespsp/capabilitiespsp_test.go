@@ -8,3 +8,8 @@ import (
 )
 
 func TestCases(t *testing.T) { sdktest.Cases(t, capabilitiespsp.Policy(), "testdata") }
+
+func TestSecondPassChangesNothing(t *testing.T) {
+	settings := `{"required_drop_capabilities": ["ALL"], "allowed_capabilities": ["KILL"], "default_add_capabilities": ["KILL"]}`
+	sdktest.Idempotent(t, sdktest.Load(t, capabilitiespsp.Policy(), settings), sdktest.RandomWorkload)
+}

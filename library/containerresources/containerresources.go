@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/warder-dev/warder/library/internal/quantity"
 	"github.com/warder-dev/warder/sdk"
 )
 
@@ -119,13 +120,13 @@ func amountOf(v sdk.Value) string { return strings.TrimSpace(v.Scalar()) }
 
 // amount is a limit or a request of a container.
 type amount struct {
-	Quantity
+	quantity.Quantity
 	kind      string // "limit" or "request"
 	place     sdk.Value
 	isDefault bool // the policy has set it
 }
 
-func (a amount) exists() bool { return a.text != "" }
+func (a amount) exists() bool { return a.String() != "" }
 
 // resource is what a container says about one resource.
 type resource struct {
@@ -145,11 +146,11 @@ func readResource(c container, name string, bounds *Bounds) (r *resource, reason
 		if text == "" {
 			continue
 		}
-		quantity, err := ParseQuantity(text)
+		parsed, err := quantity.Parse(text)
 		if err != nil {
 			return r, fmt.Sprintf("invalid %s %s: %s: %v", name, a.kind, a.place.Path(), err)
 		}
-		a.Quantity = quantity
+		a.Quantity = parsed
 	}
 	return r, ""
 }
@@ -185,12 +186,12 @@ func (r *resource) addRequest(patch *sdk.Patch) bool {
 	return true
 }
 
-func (r *resource) set(patch *sdk.Patch, list string, q Quantity) {
+func (r *resource) set(patch *sdk.Patch, list string, q quantity.Quantity) {
 	patch.Set(r.container.pointer+"/resources/"+list+"/"+r.name, q.String())
 }
 
 // within compares an amount with its bounds, of which zero is none.
-func (r *resource) within(a amount, least, most Quantity) string {
+func (r *resource) within(a amount, least, most quantity.Quantity) string {
 	if !most.IsZero() && a.Compare(most) > 0 {
 		return fmt.Sprintf("%s %s '%s' exceeds the max allowed value '%s': %s", r.name, a.kind, a, most, a.place.Path())
 	}

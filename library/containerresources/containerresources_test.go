@@ -8,3 +8,8 @@ import (
 )
 
 func TestCases(t *testing.T) { sdktest.Cases(t, containerresources.Policy(), "testdata") }
+
+func TestSecondPassChangesNothing(t *testing.T) {
+	settings := `{"cpu": {"defaultLimit": 2, "defaultRequest": "500m"}, "memory": {"defaultLimit": "1Gi"}}`
+	sdktest.Idempotent(t, sdktest.Load(t, containerresources.Policy(), settings), sdktest.RandomWorkload)
+}

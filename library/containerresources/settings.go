@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/warder-dev/warder/library/internal/quantity"
 )
 
 // Settings are the settings of container-resources. At least one of CPU and
@@ -21,12 +23,12 @@ type Settings struct {
 // be in this order: minRequest, defaultRequest, maxRequest, minLimit,
 // defaultLimit, maxLimit, none less than the one before.
 type Bounds struct {
-	MinLimit       Quantity `json:"minLimit"`
-	MaxLimit       Quantity `json:"maxLimit"`
-	MinRequest     Quantity `json:"minRequest"`
-	MaxRequest     Quantity `json:"maxRequest"`
-	DefaultRequest Quantity `json:"defaultRequest"`
-	DefaultLimit   Quantity `json:"defaultLimit"`
+	MinLimit       quantity.Quantity `json:"minLimit"`
+	MaxLimit       quantity.Quantity `json:"maxLimit"`
+	MinRequest     quantity.Quantity `json:"minRequest"`
+	MaxRequest     quantity.Quantity `json:"maxRequest"`
+	DefaultRequest quantity.Quantity `json:"defaultRequest"`
+	DefaultLimit   quantity.Quantity `json:"defaultLimit"`
 	// IgnoreValues asks only that there are a limit and a request.
 	IgnoreValues bool `json:"ignoreValues"`
 }
@@ -65,7 +67,7 @@ func (b *Bounds) allZero() bool {
 
 type namedQuantity struct {
 	key, name string // in settings, in messages
-	quantity  Quantity
+	quantity  quantity.Quantity
 }
 
 // inOrder returns the quantities in the order in which they must be.

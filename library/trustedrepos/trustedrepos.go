@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/warder-dev/warder/library/internal/image"
 	"github.com/warder-dev/warder/sdk"
 )
 
@@ -52,7 +53,7 @@ func (s *Settings) Validate() error {
 	}
 	var badTags []string
 	for _, tag := range s.Tags.Reject {
-		if !isPattern(tag) && !validTag(tag) {
+		if !image.IsPattern(tag) && !image.ValidTag(tag) {
 			badTags = append(badTags, strconv.Quote(tag))
 		}
 	}
@@ -74,7 +75,7 @@ func (s *Settings) Validate() error {
 
 func badRegistries(path string, registries []string) (problems []string) {
 	for i, registry := range registries {
-		if !isPattern(registry) && !validRegistry(registry) {
+		if !image.IsPattern(registry) && !image.ValidRegistry(registry) {
 			problems = append(problems, fmt.Sprintf("%s[%d]: %q: want a host, with a port if it has one", path, i, registry))
 		}
 	}
@@ -84,8 +85,8 @@ func badRegistries(path string, registries []string) (problems []string) {
 func parseImages(path string, images []string) (settings []imageSetting, problems []string) {
 	for i, text := range images {
 		setting := imageSetting{text: text}
-		if !isPattern(text) {
-			ref, err := parseReference(text)
+		if !image.IsPattern(text) {
+			ref, err := image.Parse(text)
 			if err != nil {
 				problems = append(problems, fmt.Sprintf("%s[%d]: %q: %v", path, i, text, err))
 			}
@@ -103,7 +104,7 @@ func (s *Settings) restricts() bool {
 
 func (s *Settings) allowsRegistry(registry string) bool {
 	in := func(list []string) bool {
-		return slices.ContainsFunc(list, func(entry string) bool { return matches(canonicalRegistry(entry), registry) })
+		return slices.ContainsFunc(list, func(entry string) bool { return matches(image.CanonicalRegistry(entry), registry) })
 	}
 	return !in(s.Registries.Reject) && (len(s.Registries.Allow) == 0 || in(s.Registries.Allow))
 }
@@ -112,9 +113,9 @@ func (s *Settings) allowsTag(tag string) bool {
 	return !slices.ContainsFunc(s.Tags.Reject, func(entry string) bool { return matches(entry, tag) })
 }
 
-func (s *Settings) allowsImage(image reference) bool {
+func (s *Settings) allowsImage(ref image.Reference) bool {
 	in := func(list []imageSetting) bool {
-		return slices.ContainsFunc(list, func(entry imageSetting) bool { return entry.matches(image) })
+		return slices.ContainsFunc(list, func(entry imageSetting) bool { return entry.matches(ref) })
 	}
 	return !in(s.reject) && (len(s.allow) == 0 || in(s.allow))
 }
@@ -158,9 +159,9 @@ type findings struct {
 // is found by reading the object again.
 const maxPlaces = 10
 
-func (f *findings) note(image sdk.Value) {
+func (f *findings) note(field sdk.Value) {
 	if len(f.places) < maxPlaces {
-		f.places = append(f.places, image.Path())
+		f.places = append(f.places, field.Path())
 		return
 	}
 	f.more++
@@ -168,24 +169,24 @@ func (f *findings) note(image sdk.Value) {
 
 // add judges the image of one container. A container without one is the API
 // server's to refuse.
-func (f *findings) add(s *Settings, image sdk.Value) {
-	if !s.restricts() || !image.Exists() {
+func (f *findings) add(s *Settings, field sdk.Value) {
+	if !s.restricts() || !field.Exists() {
 		return
 	}
-	text := image.String()
+	text := field.String()
 	before := f.count()
-	ref, err := parseReference(text)
+	ref, err := image.Parse(text)
 	if err != nil {
 		f.unreadable = append(f.unreadable, fmt.Sprintf("%q (%v)", text, err))
-		f.note(image)
+		f.note(field)
 		return
 	}
-	if !s.allowsRegistry(ref.registry) {
-		f.registries = append(f.registries, ref.registry)
+	if !s.allowsRegistry(ref.Registry) {
+		f.registries = append(f.registries, ref.Registry)
 	}
-	tag := ref.tag
+	tag := ref.Tag
 	if tag == "" {
-		tag = defaultTag
+		tag = image.DefaultTag
 	}
 	if !s.allowsTag(tag) {
 		f.tags = append(f.tags, tag)
@@ -194,7 +195,7 @@ func (f *findings) add(s *Settings, image sdk.Value) {
 		f.images = append(f.images, text)
 	}
 	if f.count() > before {
-		f.note(image)
+		f.note(field)
 	}
 }
 

@@ -31,7 +31,13 @@ import (
 // an AdmissionRequest is filled in, the kind and the API version from the
 // object (a Pod if it does not say), the operation CREATE if there is an object
 // and DELETE if there is none. A whole AdmissionReview is taken too. The
-// document of a raw policy is raw.json instead.
+// document of a raw policy is raw.json instead. A policy that asks its host is
+// answered from host.json, a list:
+//
+//	[{"capability": "kubernetes/get_resource", "question": {"name": "web", …}, "answer": {…}}]
+//
+// Without a question it answers every call of the capability; with an error, a
+// text, instead of an answer the call fails.
 //
 // See Want for what may stand under want.
 type Case struct {
@@ -43,6 +49,8 @@ type Case struct {
 	Settings json.RawMessage
 	// Request is nil when the case is about settings alone.
 	Request *sdk.Request
+	// Answers are what the host says, the first that fits; nil for no host.
+	Answers []Answer
 	Want    Want
 }
 
@@ -169,11 +177,39 @@ func (c *Case) addFile(name, body string) (err error) {
 		if err = sdk.Check(raw); err == nil {
 			c.Request = sdk.RawRequest(raw)
 		}
+	case "host.json":
+		c.Answers, err = parseAnswers(body)
 	case "want", "patch.json", "object.json":
 	default:
-		err = errors.New("no such part; known are settings.json, request.json, raw.json, want, patch.json, object.json")
+		err = errors.New("no such part; known are settings.json, request.json, raw.json, host.json, want, patch.json, object.json")
 	}
 	return err
+}
+
+// parseAnswers reads host.json.
+func parseAnswers(text string) ([]Answer, error) {
+	var list []struct {
+		Capability       string
+		Question, Answer json.RawMessage
+		Error            string
+	}
+	dec := json.NewDecoder(strings.NewReader(text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&list); err != nil {
+		return nil, err
+	}
+	answers := make([]Answer, 0, len(list))
+	for i, l := range list {
+		if l.Capability == "" || (l.Answer == nil) == (l.Error == "") {
+			return nil, fmt.Errorf("answer %d: want a capability, and an answer or an error", i)
+		}
+		a := Answer{Capability: l.Capability, Question: l.Question, Payload: l.Answer}
+		if l.Error != "" {
+			a.Err = errors.New(l.Error)
+		}
+		answers = append(answers, a)
+	}
+	return answers, nil
 }
 
 // completeRequest fills in what a case leaves out of an AdmissionRequest.
@@ -306,7 +342,7 @@ func (c Case) Run(policy sdk.Policy) error {
 	if c.Request == nil {
 		return errors.New("the settings are valid, want: " + c.Want.String())
 	}
-	v, err := ask(judge, c.Request)
+	v, err := c.ask(judge, c.Request)
 	if err != nil {
 		return c.CheckError(err.Error())
 	}
@@ -322,7 +358,7 @@ func (c Case) Run(policy sdk.Policy) error {
 	} else {
 		again.Object = v.MutatedObject
 	}
-	v, err = ask(judge, &again)
+	v, err = c.ask(judge, &again)
 	switch {
 	case err != nil:
 		return fmt.Errorf("second pass: %w", err)
@@ -334,8 +370,12 @@ func (c Case) Run(policy sdk.Policy) error {
 	return nil
 }
 
-func ask(judge sdk.Judge, req *sdk.Request) (sdk.Verdict, error) {
-	v, err := judge(context.Background(), req)
+func (c Case) ask(judge sdk.Judge, req *sdk.Request) (sdk.Verdict, error) {
+	ctx := context.Background()
+	if c.Answers != nil {
+		ctx = sdk.WithHost(ctx, recorded(c.Answers))
+	}
+	v, err := judge(ctx, req)
 	if err != nil {
 		return v, err
 	}

@@ -32,6 +32,13 @@ func TestCasesThatHold(t *testing.T) {
 		"mutated, by object\n-- settings.json --\n{\"set\": \"x\"}\n" + pod + "-- want --\nmutated\n-- object.json --\n" +
 			`{"set":"x", "list":[], "metadata":{"name":"web"}}`,
 		"no verdict\n-- settings.json --\n{\"deny\": \"ask\"}\n" + pod + "-- want --\nerror: net/v1/dns_lookup_host: this policy runs without a host to ask\n",
+		"answered, by question\n-- settings.json --\n{\"deny\": \"ask\"}\n" + pod + "-- host.json --\n" +
+			`[{"capability": "net/v1/dns_lookup_host", "question": "example.com", "error": "no"},
+			  {"capability": "net/v1/dns_lookup_host", "question": "example.org", "answer": {"ips": []}}]` + "\n-- want --\nallowed\n",
+		"answered, by an error\n-- settings.json --\n{\"deny\": \"ask\"}\n" + pod + "-- host.json --\n" +
+			`[{"capability": "net/v1/dns_lookup_host", "error": "no"}]` + "\n-- want --\nerror: no\n",
+		"not answered\n-- settings.json --\n{\"deny\": \"ask\"}\n" + pod + "-- host.json --\n[]\n-- want --\n" +
+			`error: net/v1/dns_lookup_host: the test has no answer to "example.org"`,
 		"invalid, no request\n-- settings.json --\n{\"deny\": \"everything\"}\n-- want --\ninvalid settings: deny: that is too much\n",
 		"raw\n-- raw.json --\n{\"uid\": \"u\"}\n-- want --\nallowed",
 	} {
@@ -84,6 +91,8 @@ func TestCasesThatAreNoneAreRefused(t *testing.T) {
 		{"a\n" + pod + "-- want --\nmutated\n-- patch.json --\n" + `[{"op":"remove","path":"/nothing"}]`, "patch.json: patch operation 0"},
 		{"a\n" + pod + pod + "-- want --\nallowed", "request.json: the file is there twice"},
 		{"a\n" + pod + "-- wants --\nallowed", "wants: no such part"},
+		{"a\n" + pod + "-- host.json --\n{}\n-- want --\nallowed", "host.json: "},
+		{"a\n" + pod + "-- host.json --\n[{\"capability\": \"a/b\"}]\n-- want --\nallowed", "host.json: answer 0: want a capability, and an answer or an error"},
 		{"a\n-- request.json --\n{\n-- want --\nallowed", "request.json: "},
 		{"a\n-- request.json --\n{\"operation\": 1}\n-- want --\nallowed", "request.json: operation: invalid type"},
 		{"a\n-- request.json --\n{\"kind\": \"Pod\"}\n-- want --\nallowed", "request.json: kind: want an object"},

@@ -3,6 +3,7 @@ package sdktest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -55,7 +56,19 @@ func (h *Host) Call(ctx context.Context, call sdk.HostCall) ([]byte, error) {
 	call.Payload = slices.Clone(call.Payload)
 	h.calls = append(h.calls, call)
 	h.mu.Unlock()
-	for _, a := range h.answers {
+	payload, err := answer(h.answers, call)
+	if errors.Is(err, errNoAnswer) {
+		h.t.Errorf("unexpected call of %s: %s", call.Capability(), call.Payload)
+	}
+	return payload, err
+}
+
+// errNoAnswer says that a call was not expected.
+var errNoAnswer = errors.New("the test has no answer")
+
+// answer is what the first of the answers that fits says to the call.
+func answer(answers []Answer, call sdk.HostCall) (json.RawMessage, error) {
+	for _, a := range answers {
 		fits := a.Question == nil || sameJSON(a.Question, call.Payload)
 		if fits && a.Capability == call.Capability() && call.Binding == sdk.Binding {
 			return slices.Clone(a.Payload), a.Err
@@ -64,8 +77,18 @@ func (h *Host) Call(ctx context.Context, call sdk.HostCall) ([]byte, error) {
 	if call.Capability() == "tracing/log" {
 		return nil, nil
 	}
-	h.t.Errorf("unexpected call of %s: %s", call.Capability(), call.Payload)
-	return nil, fmt.Errorf("%s: the test has no answer to %s", call.Capability(), call.Payload)
+	return nil, fmt.Errorf("%s: %w to %s", call.Capability(), errNoAnswer, call.Payload)
+}
+
+// recorded answers the calls of a Case.
+type recorded []Answer
+
+// Call implements sdk.Host.
+func (r recorded) Call(ctx context.Context, call sdk.HostCall) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return answer(r, call)
 }
 
 // Calls returns the calls so far, in their order.

@@ -1,0 +1,63 @@
+package library_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/warder-dev/warder/library"
+)
+
+var update = flag.Bool("update", false, "write ../docs/builtin-policies.md")
+
+// The table of the built-in policies in the documentation, and how many the
+// README says there are, come from All.
+func TestDocumentationListsEveryPolicy(t *testing.T) {
+	const file = "../docs/builtin-policies.md"
+	want := builtinPolicies()
+	if *update {
+		if err := os.WriteFile(file, []byte(want), 0o644); err != nil { //nolint:gosec // everybody may read it
+			t.Fatal(err)
+		}
+	}
+	have, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, string(have)); diff != "" {
+		t.Errorf("%s is not current; run: go test ./library -run TestDocumentation -update (-want +have)\n%s", file, diff)
+	}
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if count := fmt.Sprintf("[%d built-ins](docs/builtin-policies.md)", len(library.All())); !strings.Contains(string(readme), count) {
+		t.Errorf("README.md does not say %q", count)
+	}
+}
+
+// builtinPolicies is the page about the built-in policies.
+func builtinPolicies() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `<!-- Written by "go test ./library -run TestDocumentation -update". Do not edit. -->
+
+# Built-in policies
+
+Warder brings %d policies with it. `+"`module: builtin://NAME`"+` uses one without a download; its name leads to its settings and
+an example. Each takes the settings of the Kubewarden policy of that name. One that mutates does so with some settings
+at least, and needs `+"`allowedToMutate: true`"+` (`+"`mutating: true`"+` in a custom resource). One that asks the host needs
+`+"`contextAwareResources` or `hostCapabilities`"+` for what it asks.
+
+| Name | What it does | Mutates | Asks the host | Category |
+| --- | --- | --- | --- | --- |
+`, len(library.All()))
+	yes := map[bool]string{true: "yes"}
+	for _, p := range library.All() {
+		fmt.Fprintf(&b, "| [%s](../library/%s) | %s | %s | %s | %s |\n", p.Name, strings.ReplaceAll(p.Name, "-", ""), p.Summary, yes[p.Mutating], yes[p.AsksHost], p.Category)
+	}
+	return b.String()
+}
