@@ -181,20 +181,14 @@ func setOrDelete(data map[string][]byte, key string, value []byte) {
 // bundles are all authorities that webhooks of policy servers trust.
 func (c configurations) bundles(o Options) []byte {
 	var all bytes.Buffer
-	add := func(config client.Object) {
+	for _, config := range c.all() {
 		if o.serverCalled(config) == "" {
-			return
+			continue
 		}
 		for _, to := range clientsOf(config) {
 			all.Write(to.CABundle)
 			all.WriteByte('\n')
 		}
-	}
-	for i := range c.validating {
-		add(&c.validating[i])
-	}
-	for i := range c.mutating {
-		add(&c.mutating[i])
 	}
 	return all.Bytes()
 }
@@ -233,15 +227,8 @@ func (c *certKeeper) publish(ctx context.Context, ca authority) ([]client.Object
 	if err != nil {
 		return nil, err
 	}
-	var calling []client.Object
 	var errs []error
-	for i := range configs.validating {
-		calling = append(calling, &configs.validating[i])
-	}
-	for i := range configs.mutating {
-		calling = append(calling, &configs.mutating[i])
-	}
-	calling = slices.DeleteFunc(calling, func(o client.Object) bool { return !c.callsController(o) })
+	calling := slices.DeleteFunc(configs.all(), func(o client.Object) bool { return !c.callsController(o) })
 	for _, o := range calling {
 		if !c.trust(o, ca.bundle()) {
 			continue

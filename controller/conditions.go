@@ -23,6 +23,7 @@ const (
 	reasonRefused        = "WebhookRefused"
 	reasonOldGeneration  = "OlderGeneration"
 	reasonNotEnforced    = "NotRegistered"
+	reasonNotReached     = "NoReplicaAvailable"
 	reasonVersionMatch   = "ConfigurationVersionMatch"
 	reasonMismatch       = "ConfigurationVersionMismatch"
 	reasonUnknownVersion = "UnknownConfigurationVersion"
@@ -38,6 +39,8 @@ type standing struct {
 	tally  tally
 	// held says that the policy has our finalizer.
 	held bool
+	// reachable says that the API server would reach a replica.
+	reachable bool
 	// invalid is why the policy can be loaded by nobody, refused why it cannot be
 	// registered.
 	invalid, refused error
@@ -47,7 +50,7 @@ type standing struct {
 
 // settled says that the policy is to be registered as its spec says.
 func (s standing) settled() bool {
-	return s.server && s.held && s.invalid == nil && s.refused == nil && s.tally.settled()
+	return s.server && s.held && s.reachable && s.invalid == nil && s.refused == nil && s.tally.settled()
 }
 
 // status is what to say about the policy. Times of conditions that have not
@@ -164,6 +167,8 @@ func (s standing) enforcement() metav1.Condition {
 	switch {
 	case s.refused != nil:
 		return no(reasonRefused, s.refused.Error())
+	case s.enforced == nil && s.server && !s.reachable:
+		return no(reasonNotReached, fmt.Sprintf("no replica of policy server %q is available yet: its Service leads nowhere", s.policy.Serving.PolicyServer))
 	case s.enforced == nil:
 		return no(reasonNotEnforced, "no webhook asks for the policy")
 	case s.enforced.Generation != generation:

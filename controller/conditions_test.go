@@ -70,6 +70,11 @@ func TestStatusOfAPolicy(t *testing.T) {
 			`generation 2 is enforced by webhook configuration "c"`,
 		},
 		{
+			"nobody would be reached", standing{server: true, tally: held}, v1.PolicyStatus{}, v1.Pending, "protect",
+			"False/NoReplicaAvailable", "True/HeldByAllReplicas", "False/NoReplicaAvailable", "True/ConfigurationVersionMatch",
+			`no replica of policy server "s" is available yet: its Service leads nowhere`,
+		},
+		{
 			"invalid", standing{server: true, tally: held, invalid: errors.New("module: bad")}, v1.PolicyStatus{}, v1.Pending, "protect",
 			"False/Invalid", "False/Invalid", "False/NotRegistered", "False/ConfigurationVersionMismatch", "module: bad",
 		},
@@ -80,7 +85,7 @@ func TestStatusOfAPolicy(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			tt.s.policy, tt.s.held = aPolicy(2, "42"), true
+			tt.s.policy, tt.s.held, tt.s.reachable = aPolicy(2, "42"), true, tt.enforced != "False/"+reasonNotReached
 			*tt.s.policy.Status = tt.was
 			got := tt.s.status()
 			if got.PolicyStatus != tt.state || got.Mode != tt.mode || got.ObservedGeneration != 2 {

@@ -12,12 +12,10 @@ import (
 	admissionregv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -72,6 +70,7 @@ type round struct {
 	policies   []*standing
 	going      []v1.Policy // being deleted
 	current    configurations
+	reachable  bool // the API server reaches a replica, or has been told to ask one
 	bundle     []byte
 	webhooks   manifest.WebhookSet
 	graceUntil time.Time
@@ -83,7 +82,7 @@ func (e *enforcer) setup(m Manager) error {
 		Watches(&v1alpha1.PolicyServerReplica{}, mapped(serverOf), builder.WithPredicates(exceptHeartbeats())).
 		Watches(&admissionregv1.ValidatingWebhookConfiguration{}, mapped(e.serverCalled)).
 		Watches(&admissionregv1.MutatingWebhookConfiguration{}, mapped(e.serverCalled)).
-		Watches(&appsv1.Deployment{}, handler.EnqueueRequestForOwner(m.GetScheme(), m.GetRESTMapper(), &v1.PolicyServer{}), builder.WithPredicates(podsReplaced())).
+		Watches(&appsv1.Deployment{}, mapped(serverDeployed), builder.WithPredicates(podsReplaced())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(e.certs.everyServer))
 	for _, kind := range v1.Kinds() {
 		b = b.Watches(kind.New(), handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
@@ -123,19 +122,18 @@ func (e *enforcer) Reconcile(ctx context.Context, req reconcile.Request) (reconc
 		}
 		return reconcile.Result{}, errors.Join(err, e.report(ctx, r))
 	}
-	// From here on a policy that moves is asked for where it will be, too.
-	if err := e.report(ctx, r); err != nil {
-		return reconcile.Result{}, err
-	}
+	// What cannot be said may be just what is to be let go: a policy about everything
+	// whose server is away refuses the statuses of all.
+	notSaid := e.report(ctx, r)
 	if r.graceUntil.IsZero() {
 		if err := e.narrow(ctx, r); err != nil {
-			return reconcile.Result{}, err
+			return reconcile.Result{}, errors.Join(err, notSaid)
 		}
 		if err := e.release(ctx, r.going); err != nil {
-			return reconcile.Result{}, err
+			return reconcile.Result{}, errors.Join(err, notSaid)
 		}
 	}
-	return reconcile.Result{RequeueAfter: r.next(time.Now())}, notHeld
+	return reconcile.Result{RequeueAfter: r.next(time.Now())}, errors.Join(notHeld, notSaid)
 }
 
 // next is when to look again though nothing happens; zero is never.
@@ -166,18 +164,23 @@ func (e *enforcer) look(ctx context.Context, name string) (*round, error) {
 	if err != nil {
 		return nil, err
 	}
+	refused := map[types.UID]refusal{}
 	for _, p := range policies {
 		if !p.Object.GetDeletionTimestamp().IsZero() {
 			r.going = append(r.going, p)
 			continue
 		}
 		s := &standing{policy: p, server: r.present}
+		if was, ok := r.refused[p.Object.GetUID()]; ok {
+			refused[p.Object.GetUID()] = was
+		}
 		if _, err := policy.FromResource(p, r.server.Spec); err != nil {
 			s.invalid = err
 		}
 		r.policies = append(r.policies, s)
 	}
-	r.revisions.keep(policies)
+	r.refused = refused // not of those that are gone
+	r.revisions.keep(r.server.UID, policies)
 	if err := e.readReplicas(ctx, r, e.client, client.MatchingFields{indexServer: name}); err != nil {
 		return nil, err
 	}
@@ -190,6 +193,9 @@ func (e *enforcer) look(ctx context.Context, name string) (*round, error) {
 		}
 		return r, nil
 	}
+	if r.reachable, err = e.reaches(ctx, r); err != nil {
+		return nil, err
+	}
 	// Without an authority nothing new can be registered; what is there stays.
 	ca, err := e.certs.authority(ctx)
 	if err != nil {
@@ -197,6 +203,22 @@ func (e *enforcer) look(ctx context.Context, name string) (*round, error) {
 	}
 	r.bundle = ca.bundle()
 	return r, nil
+}
+
+// reaches says whether policies may be registered. A replica says that it is ready
+// before the Service leads to it, by as much as the period of its readiness probe:
+// with a webhook whose failurePolicy is Fail the cluster would refuse everything
+// meanwhile. Once there is a webhook it is too late to wait.
+func (e *enforcer) reaches(ctx context.Context, r *round) (bool, error) {
+	if _, ok := e.Manifest.URLs[r.name]; ok || len(r.current.calling(e.Options, r.name)) > 0 {
+		return true, nil
+	}
+	d := &appsv1.Deployment{}
+	err := e.client.Get(ctx, client.ObjectKey{Namespace: e.Manifest.Namespace, Name: manifest.ServerName(r.name)}, d)
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("policy server %q: %w", r.name, err)
+	}
+	return available(d), nil
 }
 
 // readReplicas takes the replicas from the cache, or from the API server itself,
@@ -210,8 +232,9 @@ func (e *enforcer) readReplicas(ctx context.Context, r *round, from client.Reade
 	r.replicas, r.due = r.pulses.liveOf(mine, time.Now())
 	r.pulses.keep(mine)
 	silent, err := e.silent(ctx, r.name)
+	server := r.revisions.see(r.server)
 	for _, s := range r.policies {
-		s.tally = tallyOf(r.replicas, s.policy, r.revisions.see(s.policy))
+		s.tally = tallyOf(r.replicas, s.policy, r.revisions.see(s.policy.Object), server)
 		s.tally.live += silent
 	}
 	return err
@@ -225,16 +248,9 @@ func (e *enforcer) silent(ctx context.Context, server string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	theirs := func(o client.Object) bool {
-		return e.serverCalled(o) == server && o.GetName() != manifest.BundledName(server) && !strings.HasPrefix(o.GetName(), "kw.")
-	}
-	left := false
-	for i := range configs.validating {
-		left = left || theirs(&configs.validating[i])
-	}
-	for i := range configs.mutating {
-		left = left || theirs(&configs.mutating[i])
-	}
+	left := slices.ContainsFunc(configs.calling(e.Options, server), func(o client.Object) bool {
+		return o.GetName() != manifest.BundledName(server) && !strings.HasPrefix(o.GetName(), "kw.")
+	})
 	if !left || e.Manifest.URLs[server] != "" {
 		return 0, nil
 	}
@@ -249,16 +265,6 @@ func (e *enforcer) silent(ctx context.Context, server string) (int, error) {
 	return int(max(0, outdated)), nil
 }
 
-// podsReplaced are the changes of Deployments after which other pods are there.
-func podsReplaced() predicate.Predicate {
-	return predicate.Funcs{UpdateFunc: func(u event.UpdateEvent) bool {
-		a, ok := u.ObjectOld.(*appsv1.Deployment)
-		b, also := u.ObjectNew.(*appsv1.Deployment)
-		return !ok || !also || a.Status.Replicas != b.Status.Replicas || a.Status.UpdatedReplicas != b.Status.UpdatedReplicas ||
-			!equality.Semantic.DeepEqual(a.Status.TerminatingReplicas, b.Status.TerminatingReplicas)
-	}}
-}
-
 // plan asks package manifest what to do.
 func (e *enforcer) plan(r *round) {
 	in := manifest.WebhookInput{
@@ -266,7 +272,7 @@ func (e *enforcer) plan(r *round) {
 		Validating: r.current.validating, Mutating: r.current.mutating,
 	}
 	for _, s := range r.policies {
-		s.refused = r.refusal(s.policy)
+		s.refused, s.reachable = r.refusal(s.policy), r.reachable
 		switch {
 		case !r.present:
 		case s.settled():
@@ -357,9 +363,10 @@ func (e *enforcer) narrow(ctx context.Context, r *round) error {
 	for _, o := range r.webhooks.Delete {
 		uid := o.GetUID()
 		err := e.client.Delete(ctx, o, client.Preconditions{UID: &uid})
-		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		if client.IgnoreNotFound(err) != nil { // a conflict too: there is another one now
 			return fmt.Errorf("delete webhook configuration %q: %w", o.GetName(), err)
 		}
+		e.applier.forget(o)
 		e.Log.InfoContext(ctx, "webhook configuration deleted", "name", o.GetName(), "policy_server", r.name)
 	}
 	return nil

@@ -13,20 +13,19 @@ import (
 	"github.com/warder-dev/warder/api/v1alpha1"
 )
 
-// revision is a generation of a policy, and the lowest resource version at which
+// revision is a generation of a policy, or of a policy server, and the lowest resource version at which
 // it has been seen: whoever has come that far has taken it up.
 type revision struct {
 	generation      int64
 	resourceVersion string
 }
 
-// revisions remembers the revision of each policy. After a restart the present
+// revisions remembers the revision of each policy and of their server. After a restart the present
 // resource version is all that is known; replicas reach it too.
 type revisions map[types.UID]revision
 
-// see returns the revision of the policy, which is one of the API server's.
-func (r revisions) see(p v1.Policy) revision {
-	o := p.Object
+// see returns the revision of the object, which is one of the API server's.
+func (r revisions) see(o v1.Object) revision {
 	seen, ok := r[o.GetUID()]
 	if ok && seen.generation == o.GetGeneration() && !before(o.GetResourceVersion(), seen.resourceVersion) {
 		return seen
@@ -36,12 +35,12 @@ func (r revisions) see(p v1.Policy) revision {
 	return seen
 }
 
-// keep forgets all policies but these.
-func (r revisions) keep(policies []v1.Policy) {
+// keep forgets everything but the policy server and these policies.
+func (r revisions) keep(server types.UID, policies []v1.Policy) {
 	if len(r) <= len(policies) {
 		return
 	}
-	present := map[types.UID]bool{}
+	present := map[types.UID]bool{server: true}
 	for _, p := range policies {
 		present[p.Object.GetUID()] = true
 	}
@@ -65,6 +64,14 @@ func reached(observed, wanted string) bool {
 	return err == nil && order >= 0
 }
 
+// observed says whether the replica has come as far as a revision of an object of
+// that resource.
+func observed(r *v1alpha1.PolicyServerReplica, resource string, wanted revision) bool {
+	return slices.ContainsFunc(r.Status.Observed, func(o v1alpha1.Observed) bool {
+		return o.Resource == resource && reached(o.ResourceVersion, wanted.resourceVersion)
+	})
+}
+
 // holding is how a replica stands with a revision of a policy.
 type holding struct {
 	held bool
@@ -76,13 +83,12 @@ type holding struct {
 
 // holdingOf says how the replica stands with the policy.
 func holdingOf(r *v1alpha1.PolicyServerReplica, p v1.Policy, wanted revision) holding {
-	i := slices.IndexFunc(r.Status.Observed, func(o v1alpha1.Observed) bool { return o.Resource == p.Kind.Resource() })
-	if i < 0 || !reached(r.Status.Observed[i].ResourceVersion, wanted.resourceVersion) {
+	if !observed(r, p.Kind.Resource(), wanted) {
 		return holding{}
 	}
 	name := p.UniqueName()
 	exceptions := r.Status.Exceptions
-	i = slices.IndexFunc(exceptions, func(e v1alpha1.Exception) bool { return e.Policy == name })
+	i := slices.IndexFunc(exceptions, func(e v1alpha1.Exception) bool { return e.Policy == name })
 	switch {
 	case i < 0 && r.Status.ExceptionsLeftOut > 0: // those that fail come first
 		return holding{state: v1alpha1.Loading, message: "it may be among the exceptions that the replica has no room for"}
@@ -111,11 +117,14 @@ type tally struct {
 // settled says that every live replica holds the policy.
 func (t tally) settled() bool { return t.live > 0 && t.held == t.live }
 
-func tallyOf(replicas []v1alpha1.PolicyServerReplica, p v1.Policy, wanted revision) tally {
+// tallyOf counts. What a policy judges depends on its server as well: whether it
+// expands workloads. A replica that has not taken up the server as it is now holds
+// nothing.
+func tallyOf(replicas []v1alpha1.PolicyServerReplica, p v1.Policy, wanted, server revision) tally {
 	t := tally{live: len(replicas)}
 	for i := range replicas {
 		h := holdingOf(&replicas[i], p, wanted)
-		if h.held {
+		if h.held && observed(&replicas[i], v1.ResourcePolicyServers, server) {
 			t.held++
 		}
 		if h.state == "" || h.state == v1alpha1.Loading {

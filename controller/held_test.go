@@ -27,8 +27,10 @@ func aReplica(name, observed string, exceptions ...v1alpha1.Exception) v1alpha1.
 		ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)},
 		Spec:       v1alpha1.ReplicaSpec{PolicyServer: "s", LeaseDurationSeconds: 10},
 		Status: v1alpha1.ReplicaStatus{
-			Ready:      true,
-			Observed:   []v1alpha1.Observed{{Resource: "clusteradmissionpolicies", ResourceVersion: observed}},
+			Ready: true,
+			Observed: []v1alpha1.Observed{
+				{Resource: "clusteradmissionpolicies", ResourceVersion: observed}, {Resource: "policyservers", ResourceVersion: "30"},
+			},
 			Exceptions: exceptions,
 		},
 	}
@@ -84,11 +86,11 @@ func TestTheLowestVersionOfAGenerationIsRemembered(t *testing.T) {
 		{1, "10", "10"}, {1, "12", "10"}, {1, "9", "9"}, {2, "13", "13"}, {2, "20", "13"},
 	}
 	for _, s := range steps {
-		if got := r.see(aPolicy(s.generation, s.version)); got.resourceVersion != s.wanted || got.generation != s.generation {
+		if got := r.see(aPolicy(s.generation, s.version).Object); got.resourceVersion != s.wanted || got.generation != s.generation {
 			t.Errorf("generation %d at %s: %+v, want %s", s.generation, s.version, got, s.wanted)
 		}
 	}
-	r.keep(nil)
+	r.keep("server", nil)
 	if len(r) != 0 {
 		t.Errorf("%d revisions of policies that are gone", len(r))
 	}
@@ -96,6 +98,8 @@ func TestTheLowestVersionOfAGenerationIsRemembered(t *testing.T) {
 
 func TestAPolicyIsSettledWhenEveryLiveReplicaHoldsIt(t *testing.T) {
 	p, wanted := aPolicy(2, "42"), revision{generation: 2, resourceVersion: "42"}
+	behind := aReplica("b", "50")
+	behind.Status.Observed[1].ResourceVersion = "29"
 	tests := []struct {
 		name     string
 		replicas []v1alpha1.PolicyServerReplica
@@ -104,6 +108,7 @@ func TestAPolicyIsSettledWhenEveryLiveReplicaHoldsIt(t *testing.T) {
 	}{
 		{"nobody serves", nil, false, "0 of 0 replicas hold generation 2"},
 		{"all hold it", []v1alpha1.PolicyServerReplica{aReplica("a", "42"), aReplica("b", "50")}, true, "2 of 2 replicas hold generation 2"},
+		{"one has not taken up the server", []v1alpha1.PolicyServerReplica{aReplica("a", "42"), behind}, false, "1 of 2 replicas hold generation 2"},
 		{"one is behind", []v1alpha1.PolicyServerReplica{aReplica("a", "42"), aReplica("b", "41")}, false, "1 of 2 replicas hold generation 2"},
 		{
 			"one has failed", []v1alpha1.PolicyServerReplica{aReplica("a", "42"), aReplica("b", "50", except(2, v1alpha1.Failed))}, false,
@@ -116,7 +121,7 @@ func TestAPolicyIsSettledWhenEveryLiveReplicaHoldsIt(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := tallyOf(tt.replicas, p, wanted)
+			got := tallyOf(tt.replicas, p, wanted, revision{generation: 1, resourceVersion: "30"})
 			if got.settled() != tt.settled || got.describe(2) != tt.text {
 				t.Errorf("settled %t, %q, want %t, %q", got.settled(), got.describe(2), tt.settled, tt.text)
 			}

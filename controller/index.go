@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	admissionregv1 "k8s.io/api/admissionregistration/v1"
@@ -94,6 +95,23 @@ func configurationsOf(ctx context.Context, r client.Reader) (configurations, err
 		return configurations{}, fmt.Errorf("webhook configurations: %w", err)
 	}
 	return configurations{v.Items, m.Items}, nil
+}
+
+// all are the configurations of both kinds.
+func (c configurations) all() []client.Object {
+	var all []client.Object
+	for i := range c.validating {
+		all = append(all, &c.validating[i])
+	}
+	for i := range c.mutating {
+		all = append(all, &c.mutating[i])
+	}
+	return all
+}
+
+// calling are those that call the policy server.
+func (c configurations) calling(o Options, server string) []client.Object {
+	return slices.DeleteFunc(c.all(), func(config client.Object) bool { return o.serverCalled(config) != server })
 }
 
 // clientsOf are how the webhooks of a configuration of either kind are called.

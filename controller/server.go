@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -71,8 +72,7 @@ func (c *servers) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 		if !apierrors.IsNotFound(err) {
 			return reconcile.Result{}, err
 		}
-		c.pulses.forget(req.Name)
-		return reconcile.Result{}, c.forgetReplicas(ctx, req.Name)
+		return c.afterwards(ctx, req.Name)
 	}
 	if !ps.DeletionTimestamp.IsZero() {
 		return c.finish(ctx, ps)
@@ -119,21 +119,7 @@ func (c *servers) certificate(ctx context.Context, ps *v1.PolicyServer) (time.Du
 // callers are the webhook configurations that call the policy server.
 func (c *servers) callers(ctx context.Context, name string) ([]client.Object, error) {
 	configs, err := configurationsOf(ctx, c.client)
-	if err != nil {
-		return nil, err
-	}
-	var all []client.Object
-	for i := range configs.validating {
-		if c.serverCalled(&configs.validating[i]) == name {
-			all = append(all, &configs.validating[i])
-		}
-	}
-	for i := range configs.mutating {
-		if c.serverCalled(&configs.mutating[i]) == name {
-			all = append(all, &configs.mutating[i])
-		}
-	}
-	return all, nil
+	return configs.calling(c.Options, name), err
 }
 
 // stepOf is the condition that says whether an object is as it should be.
@@ -207,7 +193,9 @@ func (c *servers) finish(ctx context.Context, ps *v1.PolicyServer) (reconcile.Re
 		return reconcile.Result{}, err
 	}
 	for _, p := range policies {
-		if p.Status.Enforced != nil {
+		// One that is only there for the finalizer of somebody else has no webhook.
+		released := !p.Object.GetDeletionTimestamp().IsZero() && !controllerutil.ContainsFinalizer(p.Object, v1.Finalizer)
+		if p.Status.Enforced != nil && !released {
 			waiting = append(waiting, p.UniqueName())
 		}
 	}
@@ -229,6 +217,19 @@ func (c *servers) finish(ctx context.Context, ps *v1.PolicyServer) (reconcile.Re
 		return reconcile.Result{}, err
 	}
 	return reconcile.Result{}, removeFinalizers(ctx, c.client, ps)
+}
+
+// afterwards forgets a policy server that is not there, and what its replicas have
+// said once they are silent. One that still speaks may be that of a policy server
+// which has just been made, and which we do not know yet.
+func (c *servers) afterwards(ctx context.Context, name string) (reconcile.Result, error) {
+	speaking, err := c.replicas(ctx, name)
+	if err == nil && len(speaking) == 0 {
+		c.pulses.forget(name)
+		c.images.forget(name)
+		return reconcile.Result{}, nil
+	}
+	return reconcile.Result{RequeueAfter: forgottenAfter}, err
 }
 
 // forgetReplicas deletes what replicas of a policy server that is gone have said.

@@ -35,23 +35,16 @@ const forgottenAfter = 10 * time.Minute
 
 // count counts replicas and policies.
 func (c *servers) count(ctx context.Context, ps *v1.PolicyServer, seen *look) error {
-	var list v1alpha1.PolicyServerReplicaList
-	if err := c.client.List(ctx, &list, client.InNamespace(c.Manifest.Namespace), client.MatchingFields{indexServer: ps.Name}); err != nil {
-		return fmt.Errorf("replicas: %w", err)
+	replicas, err := c.replicas(ctx, ps.Name)
+	if err != nil {
+		return err
 	}
-	p, now := c.pulses.of(ps.Name, func() pulses { return pulses{} }), time.Now()
-	live, due := p.liveOf(list.Items, now)
-	p.keep(list.Items)
+	p, now := c.pulses.of(ps.Name, newPulses), time.Now()
+	live, due := p.liveOf(replicas, now)
 	seen.ready, seen.due = int32(len(live)), due
-	for i := range list.Items {
-		r := &list.Items[i]
-		switch until := p.until(r, now); {
-		case until.After(now):
+	for i := range replicas {
+		if p.until(&replicas[i], now).After(now) {
 			seen.replicas++
-		case until.Add(forgottenAfter).Before(now):
-			if err := client.IgnoreNotFound(c.client.Delete(ctx, r)); err != nil {
-				return fmt.Errorf("replica %q: %w", r.Name, err)
-			}
 		}
 	}
 	policies, err := policiesOf(ctx, c.client, ps.Name)
@@ -66,6 +59,32 @@ func (c *servers) count(ctx context.Context, ps *v1.PolicyServer, seen *look) er
 		}
 	}
 	return nil
+}
+
+func newPulses() pulses { return pulses{} }
+
+// replicas are those of a policy server that say something, or did not long ago.
+// What others have said is deleted.
+func (c *servers) replicas(ctx context.Context, server string) ([]v1alpha1.PolicyServerReplica, error) {
+	var list v1alpha1.PolicyServerReplicaList
+	if err := c.client.List(ctx, &list, client.InNamespace(c.Manifest.Namespace), client.MatchingFields{indexServer: server}); err != nil {
+		return nil, fmt.Errorf("replicas: %w", err)
+	}
+	p, now := c.pulses.of(server, newPulses), time.Now()
+	p.keep(list.Items)
+	var kept []v1alpha1.PolicyServerReplica
+	for i := range list.Items {
+		r := &list.Items[i]
+		if p.until(r, now).Add(forgottenAfter).After(now) {
+			kept = append(kept, *r)
+			continue
+		}
+		uid := r.UID
+		if err := client.IgnoreNotFound(c.client.Delete(ctx, r, client.Preconditions{UID: &uid})); err != nil {
+			return nil, fmt.Errorf("replica %q: %w", r.Name, err)
+		}
+	}
+	return kept, nil
 }
 
 // status is what to say about a policy server.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -33,7 +34,8 @@ func (c *certKeeper) serving(ctx context.Context, of served, ca authority) (time
 		return 0, err
 	}
 	late, fault := ca.fault(s, of.hosts, now)
-	if fault == nil && s.Annotations[annotationCertFormat] == "1" {
+	owned := ownedBy(s, of.owners)
+	if fault == nil && s.Annotations[annotationCertFormat] == "1" && owned {
 		return 0, nil
 	}
 	if late {
@@ -51,13 +53,22 @@ func (c *certKeeper) serving(ctx context.Context, of served, ca authority) (time
 		}
 		s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey] = p.certPEM, p.keyPEM
 	} else {
-		fault = errors.New("it has been made by an old version")
+		fault = errors.New("it has been made by an old version, or for another owner")
 	}
 	s.Labels, s.Annotations = with(s.Labels, of.labels), with(s.Annotations, map[string]string{annotationCertFormat: "1"})
-	if len(s.OwnerReferences) == 0 {
+	if !owned {
 		s.OwnerReferences = of.owners
 	}
 	return 0, c.save(ctx, s, fault.Error())
+}
+
+// ownedBy says whether an object has all these owners. A policy server that was
+// deleted and made again is another owner: what is left of the old one's would be
+// collected.
+func ownedBy(o metav1.Object, owners []metav1.OwnerReference) bool {
+	return !slices.ContainsFunc(owners, func(want metav1.OwnerReference) bool {
+		return !slices.ContainsFunc(o.GetOwnerReferences(), func(have metav1.OwnerReference) bool { return have.UID == want.UID })
+	})
 }
 
 // with is the map with more in it.

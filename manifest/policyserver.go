@@ -41,7 +41,7 @@ func PolicyServerObjects(ps *v1.PolicyServer, o Options) ([]v1.Object, error) {
 		return nil, fmt.Errorf("policy server %q: %w", ps.Name, err)
 	}
 	var objects []v1.Object
-	if ps.Spec.ServiceAccountName == "" {
+	if ServiceAccountName(ps) == ServerName(ps.Name) {
 		objects = append(objects, &corev1.ServiceAccount{
 			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceAccount"},
 			ObjectMeta: metaOf(ps, o),
@@ -63,7 +63,7 @@ func PolicyServerObjects(ps *v1.PolicyServer, o Options) ([]v1.Object, error) {
 func Absent(ps *v1.PolicyServer, o Options) []v1.Object {
 	var objects []v1.Object
 	meta := metav1.ObjectMeta{Name: ServerName(ps.Name), Namespace: o.namespace()}
-	if ps.Spec.ServiceAccountName != "" {
+	if ServiceAccountName(ps) != ServerName(ps.Name) {
 		objects = append(objects, &corev1.ServiceAccount{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceAccount"}, ObjectMeta: meta})
 	}
 	if disruptionBudget(ps, o) == nil {

@@ -82,6 +82,7 @@ type plan struct {
 	current map[key]configuration
 	wanted  map[key]configuration
 	bundles map[bundle]*members
+	used    map[key]int // bytes of configurations with bundles
 	set     WebhookSet
 }
 
@@ -109,7 +110,7 @@ type members struct {
 func Webhooks(in WebhookInput) WebhookSet {
 	p := &plan{
 		WebhookInput: in, server: in.Server.Name,
-		current: map[key]configuration{}, wanted: map[key]configuration{}, bundles: map[bundle]*members{},
+		current: map[key]configuration{}, wanted: map[key]configuration{}, bundles: map[bundle]*members{}, used: map[key]int{},
 		set: WebhookSet{Enforced: map[string]v1.Enforcement{}, Refused: map[string]error{}},
 	}
 	p.takeCurrent()
@@ -143,6 +144,11 @@ func (p *plan) register(pol v1.Policy) {
 	}
 	if p.Server.Spec.Webhooks != v1.PerPolicy {
 		enforced.Bundle = policy.BundleOf(pol)
+		if err := p.reserve(pol, enforced.Bundle); err != nil {
+			p.set.Refused[name] = err
+			p.keep(pol)
+			return
+		}
 		m := p.member(bundle{pol.Mutating(), enforced.Bundle}, pol)
 		m.settled = append(m.settled, pol)
 		p.set.Enforced[name] = enforced

@@ -425,3 +425,27 @@ func TestModeIsSwitched(t *testing.T) {
 		t.Errorf("%d configurations of %d policies after switching back", got, len(policies))
 	}
 }
+
+func TestOneWhoTakesAllTheRoomKeepsNobodyElseFromBeingRegistered(t *testing.T) {
+	large := func(name, timeout string) v1.Policy {
+		return single(t, name, "timeoutSeconds: "+timeout+"\n  matchConditions: [{name: c, expression: '\""+strings.Repeat("x", 800<<10)+"\" != object.kind'}]")
+	}
+	c := newCluster()
+	in := WebhookInput{Server: &v1.PolicyServer{ObjectMeta: metav1.ObjectMeta{Name: "s"}}, Settled: []v1.Policy{large("a", "5"), large("b", "6"), single(t, "c", "")}}
+	for range 2 {
+		set := c.run(in)
+		err := set.Refused["kw.cap.b"]
+		if err == nil || !strings.Contains(err.Error(), `policy server "s" has no room for the webhook of this policy`) || len(set.Refused) != 1 {
+			t.Errorf("refused: %v, want b alone", set.Refused)
+		}
+		if hooks := c.validating[BundledName("s")].Webhooks; len(hooks) != 2 {
+			t.Errorf("%d webhooks, want those of a and c", len(hooks))
+		}
+	}
+	// Whoever is registered may change.
+	in.Settled[0].Object.SetGeneration(2)
+	in.Settled[0].Matching.Rules[0].Resources = []string{"services"}
+	if set := c.run(in); set.Enforced["kw.cap.a"].Generation != 2 {
+		t.Errorf("enforced: %+v, refused: %v; want generation 2 of a", set.Enforced, set.Refused)
+	}
+}

@@ -276,7 +276,7 @@ func TestAnInvalidPolicyThatIsSeenFirstIsInTheEngineNevertheless(t *testing.T) {
 
 func TestExceptionsAreBoundedAndFailuresComeFirst(t *testing.T) {
 	keep(t, func(t *testing.T, k *kept) {
-		for i := range 60 {
+		for i := range 600 {
 			p := clusterPolicy("loading-"+string(rune('A'+i)), privileged, "")
 			p.UID = types.UID(p.Name)
 			k.put(p)
@@ -286,11 +286,14 @@ func TestExceptionsAreBoundedAndFailuresComeFirst(t *testing.T) {
 			k.put(p)
 		}
 		s := k.status()
-		if len(s.Exceptions) != v1alpha1.MaxExceptions || s.ExceptionsLeftOut != 20 || s.Failed != 60 || s.Policies != 120 {
+		if len(s.Exceptions) != v1alpha1.MaxExceptions || s.ExceptionsLeftOut != 200 || s.Failed != 600 || s.Policies != 1200 {
 			t.Fatalf("%d exceptions, %d left out, %d failed of %d", len(s.Exceptions), s.ExceptionsLeftOut, s.Failed, s.Policies)
 		}
 		for i, e := range s.Exceptions {
-			if want := i < 60; want != (e.State == v1alpha1.Failed) || i > 0 && i != 60 && e.Policy <= s.Exceptions[i-1].Policy {
+			if (e.Message != "") != (i < maxMessages) {
+				t.Errorf("exception %d says %q", i, e.Message)
+			}
+			if want := i < 600; want != (e.State == v1alpha1.Failed) || i > 0 && i != 600 && e.Policy <= s.Exceptions[i-1].Policy {
 				t.Errorf("exception %d is %s, %s: want failures first, and each in order", i, e.Policy, e.State)
 			}
 		}

@@ -13,9 +13,13 @@ import (
 	"github.com/warder-dev/warder/engine"
 )
 
-// maxMessage bounds the message of an exception, in bytes: a hundred of them are
-// 50 kB then, of the 1.5 MiB that etcd takes.
-const maxMessage = 512
+// maxMessage bounds the message of an exception, in bytes, and maxMessages how
+// many have one: 50 kB, of the 1.5 MiB that etcd takes. Exceptions without are some
+// 300 bytes each, what the API server notes of field managers included.
+const (
+	maxMessage  = 512
+	maxMessages = 100
+)
 
 // status is what a report says of policies. What was taken up and what of it is
 // not served come from one moment: what is said to be observed is served as it
@@ -46,6 +50,9 @@ func (k *keeper) status() v1alpha1.ReplicaStatus {
 	if left := len(s.Exceptions) - v1alpha1.MaxExceptions; left > 0 {
 		s.ExceptionsLeftOut = int32(left)
 		s.Exceptions = s.Exceptions[:v1alpha1.MaxExceptions]
+	}
+	for i := maxMessages; i < len(s.Exceptions); i++ {
+		s.Exceptions[i].Message = ""
 	}
 	return s
 }

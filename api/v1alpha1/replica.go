@@ -75,7 +75,7 @@ type ReplicaStatus struct {
 	Observed []Observed `json:"observed,omitempty"`
 
 	// exceptions are the policies that the replica does not serve as their
-	// generation says: the first 100, of which those come first that do not work,
+	// generation says: the first 1000, of which those come first that do not work,
 	// and each in the order of their names. failed counts all.
 	//
 	// +listType=map
@@ -89,8 +89,10 @@ type ReplicaStatus struct {
 	ExceptionsLeftOut int32 `json:"exceptionsLeftOut,omitempty"`
 }
 
-// MaxExceptions is how many exceptions a replica lists.
-const MaxExceptions = 100
+// MaxExceptions is how many exceptions a replica lists. Of a policy that is not
+// among them while there are more nobody knows whether it is held, so that there
+// are as many as fit.
+const MaxExceptions = 1000
 
 // Observed is how far a replica has come with one kind of resource.
 type Observed struct {
