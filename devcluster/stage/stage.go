@@ -172,14 +172,16 @@ func (s *Stage) Object(text string) *unstructured.Unstructured {
 func (s *Stage) Of(o *unstructured.Unstructured) dynamic.ResourceInterface {
 	s.T.Helper()
 	gvk := o.GroupVersionKind()
-	mapping, err := s.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
-	if meta.IsNoMatchError(err) {
-		s.mapper.Reset()
+	var mapping *meta.RESTMapping
+	s.Eventually(func() string { // a kind that was just defined is not known at once
+		var err error
 		mapping, err = s.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
-	}
-	if err != nil {
-		s.T.Fatal(err)
-	}
+		if err != nil {
+			s.mapper.Reset()
+			return err.Error()
+		}
+		return ""
+	})
 	if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
 		namespace := o.GetNamespace()
 		if namespace == "" {
