@@ -29,7 +29,7 @@ bench: ## measure warder; the figures go to bench/result.json
 	go run ./bench -out bench/result.json
 
 e2e: build devcluster ## end-to-end tests on a real API server (first build: 5 to 10 minutes)
-	go -C devcluster test -count=1 -timeout 20m ./...
+	go -C devcluster test -count=1 -timeout 45m ./...
 	go -C charts/helm test -count=1 -timeout 20m ./e2e
 
 bench-cluster: build devcluster ## pods a second through a real API server: no policy, 200 in a bundle, 200 by themselves
