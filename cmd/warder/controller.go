@@ -185,6 +185,7 @@ func (c *controllerConfig) run(cmd *cobra.Command) error {
 	if err != nil {
 		return fmt.Errorf("kubeconfig: %w", err)
 	}
+	cluster.UserAgent = "warder-controller/" + version()
 	var store *artifact.Store
 	if c.store != "" {
 		if store, err = artifact.OpenStore(c.store); err != nil {

@@ -34,15 +34,18 @@ spec:
 func setReplicas(s *stage.Stage, name string, replicas int) {
 	s.T.Helper()
 	patch := fmt.Appendf(nil, `{"spec": {"replicas": %d}}`, replicas)
-	var err error
-	if name == "default" {
-		_, err = s.Dynamic.Resource(resource("policyservers")).Patch(s.T.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{})
-	} else {
-		_, err = s.Client.AppsV1().Deployments(stage.Namespace).Patch(s.T.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{})
-	}
-	if err != nil {
-		s.T.Fatal(err)
-	}
+	s.Eventually(func() string { // while warder comes back nobody may answer its own webhooks
+		var err error
+		if name == "default" {
+			_, err = s.Dynamic.Resource(resource("policyservers")).Patch(s.T.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{})
+		} else {
+			_, err = s.Client.AppsV1().Deployments(stage.Namespace).Patch(s.T.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{})
+		}
+		if err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 }
 
 // noPods waits until the Deployment has no pods.

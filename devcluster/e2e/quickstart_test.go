@@ -264,7 +264,7 @@ func TestManifestsOfKubewardensQuickStartWork(t *testing.T) {
 		"kubewarden/policies/psp-capabilities:v0.1.3":        "capabilities-psp",
 		"kubewarden/policies/psp-capabilities:v0.1.9":        "capabilities-psp",
 		"kubewarden/policies/trusted-repos-policy:v0.1.12":   "trusted-repos",
-		"kubewarden/policies/verify-image-signatures:v0.3.0": "verify-image-signatures",
+		"kubewarden/policies/verify-image-signatures:v0.3.0": "signed-by-path", // see testdata/module
 	})
 	for _, name := range []string{"tenant-a", "groups"} {
 		s.Apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: " + name + "}")

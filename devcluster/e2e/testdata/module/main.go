@@ -19,7 +19,7 @@ func main() {
 		sdk.Main(b.Policy)
 		return
 	}
-	sdk.Main(sdk.Define(signed)) // verify-image-signatures
+	sdk.Main(sdk.Define(signed)) // "signed-by-path"
 }
 
 // signatures are the settings of Kubewarden's verify-image-signatures as far as
