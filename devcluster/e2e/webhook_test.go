@@ -152,7 +152,7 @@ func TestWebhookIsCalled(t *testing.T) {
 		{"by a service that is none", admissionregistrationv1.WebhookClientConfig{
 			CABundle: ca,
 			Service:  &admissionregistrationv1.ServiceReference{Namespace: "warder", Name: "nobody"},
-		}, "nobody.warder.svc"},
+		}, `service "nobody" not found`},
 	}
 	webhooks := root.AdmissionregistrationV1().ValidatingWebhookConfigurations()
 	for _, tt := range tests {
