@@ -59,6 +59,20 @@ server holds of them it reports in a PolicyServerReplica.`,
 // pollEvery is how often files are looked at for changes.
 const pollEvery = 500 * time.Millisecond
 
+// poll calls do every pollEvery until ctx is done.
+func poll(ctx context.Context, do func()) {
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			do()
+		}
+	}
+}
+
 // serve runs the policy server until ctx is done.
 func (c *serveConfig) serve(ctx context.Context, stderr io.Writer) error {
 	if err := c.validate(); err != nil {
@@ -164,17 +178,10 @@ func (l *loader) keepLoaded(ctx context.Context) {
 	var refreshing sync.WaitGroup
 	defer refreshing.Wait()
 	refreshing.Go(func() { l.refresh(ctx) })
-	ticker := time.NewTicker(pollEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			l.origin.look()
-			l.look(ctx)
-		}
-	}
+	poll(ctx, func() {
+		l.origin.look()
+		l.look(ctx)
+	})
 }
 
 // refresh lets the engine load again what has changed where it comes from, and
@@ -183,23 +190,16 @@ func (l *loader) keepLoaded(ctx context.Context) {
 func (l *loader) refresh(ctx context.Context) {
 	var refreshing sync.WaitGroup
 	defer refreshing.Wait()
-	ticker := time.NewTicker(pollEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			refreshing.Go(func() {
-				if l.engine.Refresh(ctx) {
-					l.report()
-					if l.replica != nil {
-						l.replica.Changed()
-					}
+	poll(ctx, func() {
+		refreshing.Go(func() {
+			if l.engine.Refresh(ctx) {
+				l.report()
+				if l.replica != nil {
+					l.replica.Changed()
 				}
-			})
-		}
-	}
+			}
+		})
+	})
 }
 
 // look loads what has changed in policies.yml, once it is the same for two looks:

@@ -6,7 +6,6 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -45,25 +44,10 @@ func (l *loader) keepReplica(ctx context.Context) {
 	var others sync.WaitGroup
 	defer others.Wait()
 	others.Go(func() { l.refresh(ctx) })
-	others.Go(func() { l.watchOrigin(ctx) })
+	others.Go(func() { poll(ctx, l.origin.look) })
 	l.replica.Run(ctx, func() {
 		l.report()
 		debug.FreeOSMemory() // what compiling has left: some 7 MB for each WebAssembly policy
 		l.ready()
 	})
-}
-
-// watchOrigin takes up what changes of sources.yml, verification.yml and the
-// trust root, until ctx is done.
-func (l *loader) watchOrigin(ctx context.Context) {
-	ticker := time.NewTicker(pollEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			l.origin.look()
-		}
-	}
 }
