@@ -92,7 +92,7 @@ func newManager(cluster *rest.Config, logger logr.Logger, o Options) (Manager, e
 		},
 		// With nothing of it left running after Start, the next leader need not
 		// wait for the lease to expire.
-		LeaderElection: !o.WithoutElection, LeaderElectionID: leaseName, LeaderElectionNamespace: o.Manifest.Namespace,
+		LeaderElection: !o.WithoutElection, LeaderElectionID: manifest.LeaderLease, LeaderElectionNamespace: o.Manifest.Namespace,
 		LeaderElectionReleaseOnCancel: true, GracefulShutdownTimeout: &stop,
 		LeaseDuration: &lease, RenewDeadline: &renew, RetryPeriod: &retry,
 		HealthProbeBindAddress: o.Probes,

@@ -12,9 +12,6 @@ import (
 	"github.com/warder-dev/warder/policy"
 )
 
-// leaseName is that of Kubewarden's controller: the two never act at once.
-const leaseName = "a4ddbf36.kubewarden.io"
-
 // Options are what a controller is told. Namespace, Log and what Manifest says of
 // the image are all that most need.
 type Options struct {
@@ -23,7 +20,7 @@ type Options struct {
 	Manifest manifest.Options
 
 	// WebhookService is the Service that leads to the webhooks of the controller.
-	// Default "kubewarden-controller-webhook-service".
+	// Default manifest.WebhookService.
 	WebhookService string
 
 	// WebhookURL is where the API server reaches the webhooks of the controller
@@ -94,7 +91,7 @@ func (o Options) withDefaults() Options {
 		o.Manifest.Namespace = manifest.DefaultNamespace
 	}
 	if o.WebhookService == "" {
-		o.WebhookService = manifest.DefaultWebhookService
+		o.WebhookService = manifest.WebhookService
 	}
 	if o.WebhookPort == 0 {
 		o.WebhookPort = 9443

@@ -43,7 +43,7 @@ func MutatingPath(kind string) string {
 // KindWebhooks says where the controller's webhooks for warder's own kinds are.
 type KindWebhooks struct {
 	// Namespace that warder is in, and Service of the controller in it. The
-	// default of Service is "kubewarden-controller-webhook-service".
+	// default of Service is WebhookService.
 	Namespace string
 	Service   string
 	// URL, when it is not empty, is used in place of the Service: the controller
@@ -54,9 +54,6 @@ type KindWebhooks struct {
 	// Labels of the objects, besides those by which they are found.
 	Labels map[string]string
 }
-
-// DefaultWebhookService is the Service of the controller's webhooks.
-const DefaultWebhookService = "kubewarden-controller-webhook-service"
 
 // notBeingDeleted leaves out what is being deleted: its finalizers can be
 // removed while the controller is down.
@@ -123,7 +120,7 @@ func (k KindWebhooks) meta(name string) metav1.ObjectMeta {
 	for key, value := range k.Labels {
 		meta.Labels[key] = value
 	}
-	meta.Labels["app.kubernetes.io/part-of"] = "kubewarden"
+	meta.Labels[LabelPartOf] = PartOf
 	return meta
 }
 
@@ -134,7 +131,7 @@ func (k KindWebhooks) client(path string) admissionv1.WebhookClientConfig {
 		return config
 	}
 	config.Service = &admissionv1.ServiceReference{
-		Namespace: k.Namespace, Name: cmp.Or(k.Service, DefaultWebhookService), Path: &path, Port: new(int32(443)),
+		Namespace: k.Namespace, Name: cmp.Or(k.Service, WebhookService), Path: &path, Port: new(int32(443)),
 	}
 	return config
 }

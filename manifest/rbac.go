@@ -6,6 +6,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	v1 "github.com/warder-dev/warder/api/v1"
+	"github.com/warder-dev/warder/api/v1alpha1"
 )
 
 // Names of what an installation consists of besides policy servers.
@@ -28,11 +29,6 @@ const (
 
 // RoleContextAggregation is the label of ClusterRoles that add to ContextWatcher.
 const RoleContextAggregation = "policies.warder.dev/aggregate-to-context"
-
-const (
-	groupPolicies = "policies.kubewarden.io"
-	groupOwn      = "policies.warder.dev"
-)
 
 // installLabels are those of everything that an installation consists of.
 func installLabels(component string) map[string]string {
@@ -86,9 +82,9 @@ func controllerRules() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{
 		grant(list("admissionregistration.k8s.io"), list("mutatingwebhookconfigurations", "validatingwebhookconfigurations"),
 			list("create", "delete", "get", "list", "patch", "update", "watch")),
-		grant(list(groupPolicies), kinds(""), list("get", "list", "patch", "update", "watch")),
-		grant(list(groupPolicies), kinds("/finalizers"), list("update")),
-		grant(list(groupPolicies), kinds("/status"), list("get", "patch", "update")),
+		grant(list(v1.GroupVersion().Group), kinds(""), list("get", "list", "patch", "update", "watch")),
+		grant(list(v1.GroupVersion().Group), kinds("/finalizers"), list("update")),
+		grant(list(v1.GroupVersion().Group), kinds("/status"), list("get", "patch", "update")),
 		grant(list(rbacv1.GroupName), list("clusterrolebindings"), list("create", "delete", "get", "list", "patch", "update", "watch")),
 		bind,
 		// Leader election tells of itself in the older of the two.
@@ -109,18 +105,18 @@ func controllerNamespaceRules() []rbacv1.PolicyRule {
 		bind,
 		grant(list("coordination.k8s.io"), list("leases"), all),
 		grant(list(""), list("events"), list("create", "patch")), // of the lease
-		grant(list(groupOwn), list("policyserverreplicas"), list("delete", "get", "list", "watch")),
+		grant(list(v1alpha1.GroupVersion().Group), list("policyserverreplicas"), list("delete", "get", "list", "watch")),
 	}
 }
 
 // serverRules are what a policy server reads of the whole cluster.
 func serverRules() []rbacv1.PolicyRule {
-	return []rbacv1.PolicyRule{grant(list(groupPolicies), kinds(""), list("get", "list", "watch"))}
+	return []rbacv1.PolicyRule{grant(list(v1.GroupVersion().Group), kinds(""), list("get", "list", "watch"))}
 }
 
 // serverNamespaceRules are what a policy server writes: what it says of itself.
 func serverNamespaceRules() []rbacv1.PolicyRule {
-	return []rbacv1.PolicyRule{grant(list(groupOwn), list("policyserverreplicas"), list("create", "delete", "get", "patch", "update"))}
+	return []rbacv1.PolicyRule{grant(list(v1alpha1.GroupVersion().Group), list("policyserverreplicas"), list("create", "delete", "get", "patch", "update"))}
 }
 
 // contextWatcher is what policies may read of the cluster. Its rules are those of
@@ -154,7 +150,7 @@ func userRole(name string, verbs []string) *rbacv1.ClusterRole {
 	if name == "view" {
 		resources = kinds("")
 	}
-	r := clusterRole("warder-policies-"+name, "rbac", []rbacv1.PolicyRule{grant(list(groupPolicies), resources, verbs)})
+	r := clusterRole("warder-policies-"+name, "rbac", []rbacv1.PolicyRule{grant(list(v1.GroupVersion().Group), resources, verbs)})
 	for _, to := range map[string][]string{"view": {"view", "edit", "admin"}, "edit": {"edit", "admin"}}[name] {
 		r.Labels["rbac.authorization.k8s.io/aggregate-to-"+to] = "true"
 	}

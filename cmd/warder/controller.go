@@ -66,7 +66,7 @@ func (c *controllerConfig) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.pullPolicy, "policy-server-image-pull-policy", "", "imagePullPolicy of policy servers: Always, IfNotPresent or Never")
 	f.StringSliceVar(&c.urls, "policy-server-url", nil, "NAME=URL of a policy server outside of the cluster (repeatable)")
 	f.StringVar(&o.WebhookURL, "webhook-url", "", "URL at which the API server reaches this controller when it is outside of the cluster")
-	f.StringVar(&o.WebhookService, "webhook-service-name", manifest.DefaultWebhookService, "Service of the controller's webhooks")
+	f.StringVar(&o.WebhookService, "webhook-service-name", manifest.WebhookService, "Service of the controller's webhooks")
 	f.IntVar(&o.WebhookPort, "webhook-server-port", 9443, "port of the controller's webhooks; -1 for none")
 	f.StringVar(&o.WebhookHost, "webhook-bind-host", "", "address on which the controller's webhooks listen (default all)")
 	f.StringVar(&o.Probes, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 for none")
