@@ -72,19 +72,9 @@ func KindValidating(k KindWebhooks) *admissionv1.ValidatingWebhookConfiguration 
 		ObjectMeta: k.meta(KindsValidatingName),
 	}
 	for _, kind := range WebhookKinds() {
-		config.Webhooks = append(config.Webhooks, admissionv1.ValidatingWebhook{
-			Name:                    "v" + strings.ToLower(kind) + ".kb.io",
-			ClientConfig:            k.client(ValidatingPath(kind)),
-			Rules:                   rulesOfKind(kind),
-			FailurePolicy:           new(admissionv1.Fail),
-			MatchPolicy:             new(admissionv1.Equivalent),
-			NamespaceSelector:       &metav1.LabelSelector{},
-			ObjectSelector:          &metav1.LabelSelector{},
-			SideEffects:             new(admissionv1.SideEffectClassNone),
-			TimeoutSeconds:          new(int32(10)),
-			AdmissionReviewVersions: reviewVersions(kind),
-			MatchConditions:         notBeingDeleted(),
-		})
+		hook := k.hook("v", kind, ValidatingPath(kind))
+		hook.AdmissionReviewVersions = reviewVersions(kind)
+		config.Webhooks = append(config.Webhooks, validating(hook))
 	}
 	return config
 }
@@ -97,22 +87,27 @@ func KindMutating(k KindWebhooks) *admissionv1.MutatingWebhookConfiguration {
 		ObjectMeta: k.meta(KindsMutatingName),
 	}
 	for _, kind := range WebhookKinds() {
-		config.Webhooks = append(config.Webhooks, admissionv1.MutatingWebhook{
-			Name:                    "m" + strings.ToLower(kind) + ".kb.io",
-			ClientConfig:            k.client(MutatingPath(kind)),
-			Rules:                   rulesOfKind(kind),
-			FailurePolicy:           new(admissionv1.Fail),
-			MatchPolicy:             new(admissionv1.Equivalent),
-			NamespaceSelector:       &metav1.LabelSelector{},
-			ObjectSelector:          &metav1.LabelSelector{},
-			SideEffects:             new(admissionv1.SideEffectClassNone),
-			TimeoutSeconds:          new(int32(10)),
-			ReinvocationPolicy:      new(admissionv1.NeverReinvocationPolicy),
-			AdmissionReviewVersions: []string{"v1", "v1beta1"},
-			MatchConditions:         notBeingDeleted(),
-		})
+		config.Webhooks = append(config.Webhooks, k.hook("m", kind, MutatingPath(kind)))
 	}
 	return config
+}
+
+// hook is the webhook of a kind.
+func (k KindWebhooks) hook(prefix, kind, path string) admissionv1.MutatingWebhook {
+	return admissionv1.MutatingWebhook{
+		Name:                    prefix + strings.ToLower(kind) + ".kb.io",
+		ClientConfig:            k.client(path),
+		Rules:                   rulesOfKind(kind),
+		FailurePolicy:           new(admissionv1.Fail),
+		MatchPolicy:             new(admissionv1.Equivalent),
+		NamespaceSelector:       &metav1.LabelSelector{},
+		ObjectSelector:          &metav1.LabelSelector{},
+		SideEffects:             new(admissionv1.SideEffectClassNone),
+		TimeoutSeconds:          new(int32(10)),
+		ReinvocationPolicy:      new(admissionv1.NeverReinvocationPolicy),
+		AdmissionReviewVersions: []string{"v1", "v1beta1"},
+		MatchConditions:         notBeingDeleted(),
+	}
 }
 
 func (k KindWebhooks) meta(name string) metav1.ObjectMeta {
@@ -153,7 +148,8 @@ func rulesOfKind(kind string) []admissionv1.RuleWithOperations {
 	}}
 }
 
-// reviewVersions are Kubewarden's, which has one less of policy servers.
+// reviewVersions are Kubewarden's for validation, which has one less of policy
+// servers.
 func reviewVersions(kind string) []string {
 	if kind == KindPolicyServer {
 		return []string{"v1"}

@@ -27,28 +27,16 @@ const maxPruned = 2048
 // those of workloads that it expands, and of one in a namespace only what is in
 // namespaces.
 func rulesOf(p v1.Policy, server v1.PolicyServerSpec) []rule {
-	var rules []rule
-	for _, r := range p.Matching.Rules {
-		scope := admissionv1.AllScopes
-		if r.Scope != nil && *r.Scope != "" {
-			scope = *r.Scope
-		}
-		rules = append(rules, newRule(rule{
-			operations: texts(r.Operations), groups: r.APIGroups, versions: r.APIVersions, resources: r.Resources, scope: scope,
-		}))
-	}
+	all := policy.RulesOf(p)
 	if policy.WorkloadsOf(p, server) == policy.ExpandWorkloads {
-		for _, r := range policy.ExpansionRules(policy.RulesOf(p), server.WorkloadTemplates) {
-			rules = append(rules, newRule(rule{
-				operations: r.Operations, groups: r.APIGroups, versions: r.APIVersions, resources: r.Resources,
-				scope: admissionv1.AllScopes,
-			}))
-		}
+		all = append(all, policy.ExpansionRules(all, server.WorkloadTemplates)...)
 	}
-	if p.Kind.Namespaced() {
-		for i := range rules {
-			rules[i].scope = admissionv1.NamespacedScope
-		}
+	rules := make([]rule, 0, len(all))
+	for _, r := range all {
+		rules = append(rules, newRule(rule{
+			operations: r.Operations, groups: r.APIGroups, versions: r.APIVersions, resources: r.Resources,
+			scope: admissionv1.ScopeType(cmp.Or(r.Scope, policy.EveryScope)),
+		}))
 	}
 	return rules
 }
