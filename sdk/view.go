@@ -322,6 +322,10 @@ func child(text, here []byte, at int) (step, []byte) {
 	return step{}, nil
 }
 
+// ErrRaw is the error of a policy that judges requests to the API server and is
+// given the document of a raw one.
+var ErrRaw = errors.New("want a request to the API server, have another document")
+
 // ErrNoPodSpec is wrapped by the error of PodSpec for a kind that has none.
 var ErrNoPodSpec = errors.New("Object should be one of these kinds: Deployment, ReplicaSet, StatefulSet, DaemonSet, ReplicationController, Job, CronJob, Pod") //nolint:staticcheck // the text is upstream's, and users see it
 

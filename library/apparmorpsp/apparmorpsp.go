@@ -4,7 +4,6 @@ package apparmorpsp
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,7 +31,7 @@ func judge(_ context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error
 		return sdk.Accept(), nil
 	}
 	if way == nil {
-		return sdk.Verdict{}, errors.New("want a request to the API server, have another document")
+		return sdk.Verdict{}, sdk.ErrRaw
 	}
 	pod := req.ViewObject().Get(way[:len(way)-1]...)
 	var wrong finding

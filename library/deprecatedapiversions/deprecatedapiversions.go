@@ -116,7 +116,7 @@ func Policy() sdk.Policy { return sdk.Define(judge) }
 // judge goes by the kind alone. A deletion is what is wanted of such objects.
 func judge(_ context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error) {
 	if req.Raw != nil {
-		return sdk.Verdict{}, errors.New("want a request to the API server, have another document")
+		return sdk.Verdict{}, sdk.ErrRaw
 	}
 	if req.Operation == sdk.Delete {
 		return sdk.Accept(), nil

@@ -4,7 +4,6 @@ package disallowserviceloadbalancer
 
 import (
 	"context"
-	"errors"
 
 	"github.com/warder-dev/warder/sdk"
 )
@@ -17,7 +16,7 @@ func Policy() sdk.Policy { return sdk.Define(judge) }
 
 func judge(_ context.Context, _ *Settings, req *sdk.Request) (sdk.Verdict, error) {
 	if req.Raw != nil {
-		return sdk.Verdict{}, errors.New("want a request to the API server, have another document")
+		return sdk.Verdict{}, sdk.ErrRaw
 	}
 	service := req.ViewObject()
 	refused := service.Get("spec", "type").String() == "LoadBalancer"

@@ -6,7 +6,6 @@ package disallowservicenodeport
 
 import (
 	"context"
-	"errors"
 
 	"github.com/warder-dev/warder/sdk"
 )
@@ -19,7 +18,7 @@ func Policy() sdk.Policy { return sdk.Define(judge) }
 
 func judge(_ context.Context, _ *Settings, req *sdk.Request) (sdk.Verdict, error) {
 	if req.Raw != nil {
-		return sdk.Verdict{}, errors.New("want a request to the API server, have another document")
+		return sdk.Verdict{}, sdk.ErrRaw
 	}
 	service := req.ViewObject()
 	refused := service.Get("spec", "type").String() == "NodePort"

@@ -28,7 +28,7 @@ func Policy() sdk.Policy { return sdk.Define(judge) }
 
 func judge(ctx context.Context, _ *Settings, req *sdk.Request) (sdk.Verdict, error) {
 	if req.Raw != nil {
-		return sdk.Verdict{}, errors.New("want a request to the API server, have another document")
+		return sdk.Verdict{}, sdk.ErrRaw
 	}
 	switch req.Kind.Kind {
 	case "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration":

@@ -5,7 +5,6 @@ package highriskserviceaccount
 
 import (
 	"context"
-	"errors"
 	"net/http"
 
 	"github.com/warder-dev/warder/sdk"
@@ -17,7 +16,7 @@ func Policy() sdk.Policy { return sdk.Define(judge) }
 
 func judge(ctx context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error) {
 	if req.Raw != nil {
-		return sdk.Verdict{}, errors.New("want a request to the API server, have another document")
+		return sdk.Verdict{}, sdk.ErrRaw
 	}
 	if req.Operation == sdk.Delete {
 		return sdk.Accept(), nil

@@ -58,7 +58,7 @@ func Policy() sdk.Policy { return sdk.Define(judge) }
 
 func judge(_ context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error) {
 	if req.Raw != nil {
-		return sdk.Verdict{}, errors.New("want a request to the API server, have another document")
+		return sdk.Verdict{}, sdk.ErrRaw
 	}
 	spec, err := req.PodSpec()
 	if errors.Is(err, sdk.ErrNoPodSpec) {
@@ -102,10 +102,6 @@ func namespaces(s *Settings, spec sdk.Value) (reason string) {
 	return reason
 }
 
-// maxPlaces bounds what a message names. Nobody reads on, and each place is
-// found by reading the object again.
-const maxPlaces = 10
-
 // ports returns which ports of the node the pod may not take, "" if none.
 func ports(s *Settings, spec sdk.Value) string {
 	lists := []struct{ name, what string }{
@@ -125,24 +121,15 @@ func ports(s *Settings, spec sdk.Value) string {
 // unallowed names the host ports of a list of containers that are not allowed,
 // "" if there are none.
 func (s *Settings) unallowed(list sdk.Value) string {
-	var places []string
-	more := 0
+	var places sdk.Places
 	for _, c := range list.Elements() {
 		for _, port := range c.Get("ports").Elements() {
-			field := port.Get("hostPort")
-			switch {
-			case !field.Exists() || s.allows(field.Int()):
-			case len(places) < maxPlaces:
-				places = append(places, fmt.Sprintf("%s is %d", field.Path(), field.Int()))
-			default:
-				more++
+			if field := port.Get("hostPort"); field.Exists() && !s.allows(field.Int()) {
+				places.Addf(field, " is %d", field.Int())
 			}
 		}
 	}
-	if more > 0 {
-		return fmt.Sprintf("%s and %d more", strings.Join(places, ", "), more)
-	}
-	return strings.Join(places, ", ")
+	return places.String()
 }
 
 func (s *Settings) advice() string {

@@ -39,7 +39,7 @@ func Policy() sdk.Policy { return sdk.Define(judge) }
 
 func judge(ctx context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error) {
 	if req.Raw != nil {
-		return sdk.Verdict{}, errors.New("want a request to the API server, have another document")
+		return sdk.Verdict{}, sdk.ErrRaw
 	}
 	template, ok := templateOf(req.Kind.Kind)
 	if !ok {

@@ -4,7 +4,6 @@ package podprivileged
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/warder-dev/warder/sdk"
@@ -55,27 +54,14 @@ func judge(_ context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error
 		". A privileged container can do what root can do on the node: remove the field or set it to false"), nil
 }
 
-// maxPlaces bounds what a message names. Nobody reads on, and each place is
-// found by reading the object again.
-const maxPlaces = 10
-
 // privileged names the fields that make containers of the list privileged, ""
 // if there are none.
 func privileged(list sdk.Value) string {
-	var places []string
-	more := 0
+	var places sdk.Places
 	for _, c := range list.Elements() {
-		field := c.Get("securityContext", "privileged")
-		switch {
-		case !field.Bool():
-		case len(places) < maxPlaces:
-			places = append(places, field.Path())
-		default:
-			more++
+		if field := c.Get("securityContext", "privileged"); field.Bool() {
+			places.Add(field)
 		}
 	}
-	if more > 0 {
-		return fmt.Sprintf("%s and %d more", strings.Join(places, ", "), more)
-	}
-	return strings.Join(places, ", ")
+	return places.String()
 }

@@ -81,7 +81,7 @@ func Policy() sdk.Policy { return sdk.Define(judge) }
 
 func judge(_ context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error) {
 	if req.Raw != nil {
-		return sdk.Verdict{}, errors.New("want a request to the API server, have another document")
+		return sdk.Verdict{}, sdk.ErrRaw
 	}
 	if req.Kind.Kind != "Namespace" || req.Object == nil {
 		return sdk.Accept(), nil

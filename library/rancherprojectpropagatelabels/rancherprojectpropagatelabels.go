@@ -5,7 +5,6 @@ package rancherprojectpropagatelabels
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -50,7 +49,7 @@ const projectID = "field.cattle.io/projectId"
 
 func judge(ctx context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error) {
 	if req.Raw != nil {
-		return sdk.Verdict{}, errors.New("want a request to the API server, have another document")
+		return sdk.Verdict{}, sdk.ErrRaw
 	}
 	if req.Kind.Kind != "Namespace" || req.Object == nil {
 		return sdk.Accept(), nil

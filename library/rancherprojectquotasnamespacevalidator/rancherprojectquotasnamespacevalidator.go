@@ -33,7 +33,7 @@ const (
 
 func judge(ctx context.Context, _ *Settings, req *sdk.Request) (sdk.Verdict, error) {
 	if req.Raw != nil {
-		return sdk.Verdict{}, errors.New("want a request to the API server, have another document")
+		return sdk.Verdict{}, sdk.ErrRaw
 	}
 	if req.Kind.Kind != "Namespace" || req.Object == nil {
 		return sdk.Accept(), nil

@@ -10,14 +10,11 @@ import (
 	"github.com/warder-dev/warder/sdk"
 )
 
-// errRaw is the error for the document of a raw policy.
-var errRaw = errors.New("want a request to the API server, have another document")
-
 // Pods asks about the pod spec of a Pod, and of what makes pods: why is it
 // refused, "" if it is not. Other kinds are accepted.
 func Pods(req *sdk.Request, refuses func(spec sdk.Value) (reason string)) (sdk.Verdict, error) {
 	if req.Raw != nil {
-		return sdk.Verdict{}, errRaw
+		return sdk.Verdict{}, sdk.ErrRaw
 	}
 	spec, err := req.PodSpec()
 	if errors.Is(err, sdk.ErrNoPodSpec) {
@@ -36,7 +33,7 @@ func Pods(req *sdk.Request, refuses func(spec sdk.Value) (reason string)) (sdk.V
 // not. Other kinds, and deletions, are accepted.
 func Kinds(req *sdk.Request, kinds []string, refuses func(object sdk.Value) (reason string)) (sdk.Verdict, error) {
 	if req.Raw != nil {
-		return sdk.Verdict{}, errRaw
+		return sdk.Verdict{}, sdk.ErrRaw
 	}
 	if req.Object == nil || !slices.Contains(kinds, req.Kind.Kind) {
 		return sdk.Accept(), nil

@@ -2,7 +2,6 @@ package criteria
 
 import (
 	"context"
-	"errors"
 
 	"github.com/warder-dev/warder/sdk"
 )
@@ -11,7 +10,7 @@ import (
 // an object of any kind: "labels" or "annotations".
 func (r Rule) JudgeMetadata(_ context.Context, field string, req *sdk.Request) (sdk.Verdict, error) {
 	if req.Raw != nil {
-		return sdk.Verdict{}, errors.New("want a request to the API server, have another document")
+		return sdk.Verdict{}, sdk.ErrRaw
 	}
 	if req.Object == nil {
 		return sdk.Accept(), nil // a deletion: there is nothing to look at

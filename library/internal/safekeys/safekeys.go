@@ -73,7 +73,7 @@ func list(keys []string) string {
 // Kubewarden policy alone: scripts match its end too.
 func (r *Rules) Judge(req *sdk.Request) (sdk.Verdict, error) {
 	if req.Raw != nil {
-		return sdk.Verdict{}, errors.New("want a request to the API server, have another document")
+		return sdk.Verdict{}, sdk.ErrRaw
 	}
 	if req.Object == nil {
 		return sdk.Accept(), nil // a deletion: there is nothing to look at
