@@ -44,6 +44,7 @@ func mayImport() map[string][]string {
 		"runtime/wasi":           {"runtime/internal/guest", "sdk"},
 		"runtime/rego":           {"runtime/internal/guest", "sdk"},
 		"runtime/cel":            {"sdk"},
+		"runtime/celpolicy":      {"runtime/cel", "sdk"},
 		"runtime/native":         {"sdk"},
 		"library":                {"sdk", "library/*"},
 		"runtime/internal/guest": {"sdk", "wasm"},
@@ -66,7 +67,7 @@ func mayImport() map[string][]string {
 // counts, and no home at all is for what nobody may import.
 func homes() map[string][]string {
 	return map[string][]string{
-		"github.com/google/cel-go":               {"runtime/cel"},
+		"github.com/google/cel-go":               {"runtime/cel", "runtime/celpolicy"},
 		"github.com/google/go-containerregistry": {"artifact"},
 		"github.com/open-policy-agent/opa":       {"runtime/rego"},
 		"github.com/prometheus":                  {"admission", "engine", "capability", "audit", "controller", "replica", "cmd/warder", "bench"},
@@ -78,10 +79,10 @@ func homes() map[string][]string {
 		"go.yaml.in/yaml/v3":                     {"policy", "artifact", "capability", "cmd/warder"},
 		"gopkg.in/yaml.v3":                       nil, // go.yaml.in/yaml/v3 is its successor
 		"k8s.io":                                 nil,
-		"k8s.io/api":                             {"api/*", "capability", "manifest", "controller", "install", "replica", "cmd/warder"},
+		"k8s.io/api":                             {"api/*", "runtime/cel", "capability", "manifest", "controller", "install", "replica", "cmd/warder"},
 		"k8s.io/apiextensions-apiserver":         {"manifest", "controller"},
-		"k8s.io/apimachinery":                    {"api/*", "policy", "runtime/cel", "capability", "audit", "manifest", "controller", "install", "replica", "cmd/warder"},
-		"k8s.io/apiserver":                       {"runtime/cel"},
+		"k8s.io/apimachinery":                    {"api/*", "policy", "runtime/cel", "runtime/celpolicy", "capability", "audit", "manifest", "controller", "install", "replica", "cmd/warder"},
+		"k8s.io/apiserver":                       {"runtime/cel", "runtime/celpolicy"},
 		"k8s.io/client-go":                       {"capability", "audit", "controller", "install", "replica", "cmd/warder"},
 		"k8s.io/klog":                            {"cmd/warder"}, // so that client-go speaks through our log
 		"sigs.k8s.io/controller-runtime":         {"controller", "cmd/warder"},

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	v1 "github.com/warder-dev/warder/api/v1"
 )
 
 // ID names a policy on one server. It is the last segment of its URL and has
@@ -27,6 +29,9 @@ type Policy struct {
 	Namespace string
 	// Module is where the module is: builtin://NAME, file:///PATH and so on.
 	Module string
+	// CEL is a policy in CEL; Module and Settings are then empty. An extension of
+	// warder.
+	CEL *v1.CELSpec
 	// Settings are the policy's own, a JSON object; nil is the empty object.
 	Settings json.RawMessage
 	Mode     Mode

@@ -5,14 +5,25 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// ModuleSpec is a module with what one use of it needs.
+// ModuleSpec is a module with what one use of it needs, or a policy in CEL.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.module) != has(self.cel)",message="either module or cel is required, and not both"
+// +kubebuilder:validation:XValidation:rule="!has(self.cel) || !has(self.settings)",message="settings are of a module: a policy in cel has params"
 type ModuleSpec struct {
 	// module is where the module is: builtin://NAME, registry://HOST/PATH:TAG,
 	// https://, http:// or file://. Without a scheme it is registry://.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
-	Module string `json:"module"`
+	// +optional
+	Module string `json:"module,omitempty"`
+
+	// cel is a policy written in CEL, in place of a module: the expressions of a
+	// ValidatingAdmissionPolicy or of a MutatingAdmissionPolicy. An extension of
+	// warder.
+	//
+	// +optional
+	CEL *CELSpec `json:"cel,omitempty"`
 
 	// settings are the policy's own; its documentation says what they may be.
 	//
@@ -64,6 +75,13 @@ type SingleSpec struct {
 	//
 	// +optional
 	Message string `json:"message,omitempty"`
+
+	// enforceAt says who enforces a policy in CEL: the policy server
+	// ("Webhook", the default) or, with "APIServer", the API server itself. An
+	// extension of warder.
+	//
+	// +optional
+	EnforceAt EnforceAt `json:"enforceAt,omitempty"`
 }
 
 // AdmissionPolicySpec is the spec of an AdmissionPolicy.
