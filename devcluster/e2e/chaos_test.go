@@ -329,6 +329,7 @@ func normalize(value any) any {
 // TestKilledControllersMakeNoDifference does the same in two clusters. In one of
 // them controllers are killed all the time.
 func TestKilledControllersMakeNoDifference(t *testing.T) {
+	t.Parallel()
 	t.Logf("seed %d", chaosSeed)
 	steps := chaosSteps(rand.New(rand.NewPCG(chaosSeed, 1)))
 	calm := startChaos(t)

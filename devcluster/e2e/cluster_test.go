@@ -93,6 +93,7 @@ func configMap(name string) *corev1.ConfigMap {
 }
 
 func TestRBACDeniesWhatIsNotGranted(t *testing.T) {
+	t.Parallel()
 	c, ctx := startCluster(t, cluster.Options{}), t.Context()
 	root := admin(t, c)
 	cfg, err := c.UserConfig("jane", "developers")
@@ -145,6 +146,7 @@ func TestRBACDeniesWhatIsNotGranted(t *testing.T) {
 }
 
 func TestControllersRun(t *testing.T) {
+	t.Parallel()
 	c, ctx := startCluster(t, cluster.Options{}), t.Context()
 	root := admin(t, c)
 	if _, err := root.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}, metav1.CreateOptions{}); err != nil {
@@ -185,6 +187,7 @@ func TestControllersRun(t *testing.T) {
 }
 
 func TestAPIServerRestartKeepsDataAndAddress(t *testing.T) {
+	t.Parallel()
 	c, ctx := startCluster(t, cluster.Options{WithoutControllerManager: true}), t.Context()
 	root := admin(t, c)
 	if _, err := root.CoreV1().ConfigMaps("default").Create(ctx, configMap("kept"), metav1.CreateOptions{}); err != nil {
@@ -224,6 +227,7 @@ func TestAPIServerRestartKeepsDataAndAddress(t *testing.T) {
 }
 
 func TestSlowEtcdSlowsWrites(t *testing.T) {
+	t.Parallel()
 	c, ctx := startCluster(t, cluster.Options{WithoutControllerManager: true}), t.Context()
 	root := admin(t, c)
 	create := func(name string) time.Duration {
@@ -244,6 +248,7 @@ func TestSlowEtcdSlowsWrites(t *testing.T) {
 }
 
 func TestAuditLogNamesUser(t *testing.T) {
+	t.Parallel()
 	log := filepath.Join(t.TempDir(), "audit.log")
 	c := startCluster(t, cluster.Options{WithoutControllerManager: true, AuditLog: log})
 	cfg, err := c.UserConfig("mallory")
@@ -273,6 +278,7 @@ func TestAuditLogNamesUser(t *testing.T) {
 }
 
 func TestStartSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	taken := startCluster(t, cluster.Options{WithoutControllerManager: true})
 	tests := []struct {
 		name string

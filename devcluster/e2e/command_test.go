@@ -68,6 +68,7 @@ func downAtEnd(t *testing.T, dir string) {
 }
 
 func TestUpDetachedAndDown(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "state")
 	run := func(code int, args ...string) (string, string) {
 		t.Helper()
@@ -123,6 +124,7 @@ func TestUpDetachedAndDown(t *testing.T) {
 // TestDeathOfParentEndsAll kills what holds the cluster, as kill -9 does, and
 // starts it again: nothing of it lives on, and nothing is lost.
 func TestDeathOfParentEndsAll(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	downAtEnd(t, dir)
 	output(t, devcluster(t, dir, "up", "--detach"), 0)
@@ -166,6 +168,7 @@ func lives(pid int) error {
 }
 
 func TestForegroundStopsOnSignal(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	cmd := devcluster(t, dir, "up")
 	var log bytes.Buffer
@@ -194,6 +197,7 @@ func TestForegroundStopsOnSignal(t *testing.T) {
 }
 
 func TestCommandSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		args []string
 		want string

@@ -21,6 +21,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
 )
 
 // expiringAuthority is a certificate authority with so long to live, and a
@@ -110,6 +111,7 @@ func trusted(cert, bundle string) error {
 }
 
 func TestTheAuthorityIsReplacedWithoutAGap(t *testing.T) {
+	t.Parallel()
 	p := startPlane(t)
 	ctx := t.Context()
 	ca, caKey, cert, key := expiringAuthority(t, 300*24*time.Hour)
@@ -175,12 +177,15 @@ func TestTheAuthorityIsReplacedWithoutAGap(t *testing.T) {
 
 	// Three: the old one has expired, and is forgotten.
 	expired, _, _, _ := expiringAuthority(t, -time.Minute)
-	s, err := p.kube.CoreV1().Secrets(warderNamespace).Get(ctx, "kubewarden-ca", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Data["old-ca.crt"] = expired
-	if _, err := p.kube.CoreV1().Secrets(warderNamespace).Update(ctx, s, metav1.UpdateOptions{}); err != nil {
+	if err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		s, err := p.kube.CoreV1().Secrets(warderNamespace).Get(ctx, "kubewarden-ca", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		s.Data["old-ca.crt"] = expired
+		_, err = p.kube.CoreV1().Secrets(warderNamespace).Update(ctx, s, metav1.UpdateOptions{})
+		return err
+	}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the old authority is forgotten", func(ctx context.Context) error {
@@ -195,6 +200,7 @@ func TestTheAuthorityIsReplacedWithoutAGap(t *testing.T) {
 }
 
 func TestDeletedSecretsComeBack(t *testing.T) {
+	t.Parallel()
 	p := startPlane(t)
 	ctx := t.Context()
 	p.startController()
@@ -227,6 +233,7 @@ func TestDeletedSecretsComeBack(t *testing.T) {
 }
 
 func TestOneOfTwoControllersActs(t *testing.T) {
+	t.Parallel()
 	p := startPlane(t)
 	first := p.startController()
 	eventually(t, "the first leads", func(context.Context) error { return leads(first) })
@@ -265,6 +272,7 @@ func leads(c *process) error {
 }
 
 func TestManyPoliciesAtOnceAreFewWrites(t *testing.T) {
+	t.Parallel()
 	p := startPlane(t)
 	p.startController()
 	p.policyServer("default", "replicas: 1")
@@ -304,6 +312,7 @@ func TestManyPoliciesAtOnceAreFewWrites(t *testing.T) {
 }
 
 func TestAppliedIsEnforcedWithinASecond(t *testing.T) {
+	t.Parallel()
 	p := startPlane(t)
 	p.startController()
 	p.policyServer("default", "replicas: 1")

@@ -57,6 +57,7 @@ func (p *plane) webhookNames(ctx context.Context) []string {
 }
 
 func TestAPolicyThatMovesIsNeverWithoutAWebhook(t *testing.T) {
+	t.Parallel()
 	p := startPlane(t)
 	p.startController()
 	p.policyServer("default", "replicas: 1")
@@ -112,6 +113,7 @@ func TestAPolicyThatMovesIsNeverWithoutAWebhook(t *testing.T) {
 }
 
 func TestAWebhookWaitsForEveryReplica(t *testing.T) {
+	t.Parallel()
 	p := startPlane(t)
 	p.startController()
 	p.policyServer("default", "replicas: 2")
@@ -162,6 +164,7 @@ func TestAWebhookWaitsForEveryReplica(t *testing.T) {
 }
 
 func TestOneRefusedWebhookDoesNotHoldUpTheOthers(t *testing.T) {
+	t.Parallel()
 	p := startPlane(t)
 	p.startController()
 	p.policyServer("default", "replicas: 1")
@@ -175,6 +178,7 @@ func TestOneRefusedWebhookDoesNotHoldUpTheOthers(t *testing.T) {
 }
 
 func TestWhatKubewardenLeftBehindIsAdopted(t *testing.T) {
+	t.Parallel()
 	p := startPlane(t)
 	ctx := t.Context()
 	// A webhook of a policy that is gone, under an old name; one of a policy that

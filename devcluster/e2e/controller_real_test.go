@@ -16,6 +16,7 @@ import (
 // TestNoRequestIsMissedWhileAPolicyMoves changes what decides on the webhook of a
 // policy, while somebody tries all the time to do what it refuses.
 func TestNoRequestIsMissedWhileAPolicyMoves(t *testing.T) {
+	t.Parallel()
 	s := stage.New(t)
 	p := s.Apply(capOf("no-privileged", "builtin://pod-privileged", ""))
 	s.Ready(p)

@@ -55,6 +55,7 @@ func (p *plane) setReady(server string, ready corev1.ConditionStatus) {
 }
 
 func TestTheFirstWebhookWaitsUntilTheServiceLeadsToAReplica(t *testing.T) {
+	t.Parallel()
 	p := startPlane(t)
 	p.startController()
 	p.policyServer("inside", "replicas: 1")
@@ -76,6 +77,7 @@ func TestTheFirstWebhookWaitsUntilTheServiceLeadsToAReplica(t *testing.T) {
 }
 
 func TestAPolicyServerThatIsMadeAgainOwnsWhatIsLeft(t *testing.T) {
+	t.Parallel()
 	p := startPlane(t)
 	p.startController()
 	owner := func(ctx context.Context) (uid string, err error) {
@@ -114,6 +116,7 @@ func TestAPolicyServerThatIsMadeAgainOwnsWhatIsLeft(t *testing.T) {
 // TestAPolicyThatLocksEverybodyOutCanBeDeleted is about one that refuses whatever
 // the controller says of policies, because nobody answers for it.
 func TestAPolicyThatLocksEverybodyOutCanBeDeleted(t *testing.T) {
+	t.Parallel()
 	p := startPlane(t)
 	p.startController()
 	p.policyServer("default", "replicas: 1")
@@ -136,6 +139,7 @@ func TestAPolicyThatLocksEverybodyOutCanBeDeleted(t *testing.T) {
 }
 
 func TestAFinalizerOfSomebodyElseKeepsNoPolicyServer(t *testing.T) {
+	t.Parallel()
 	p := startPlane(t)
 	p.startController()
 	p.policyServer("default", "replicas: 1")
@@ -155,6 +159,7 @@ func TestAFinalizerOfSomebodyElseKeepsNoPolicyServer(t *testing.T) {
 // TestTheAPIServerTakesAsMuchAsAConfigurationMayHave is about the bundles of many
 // namespaces, of which none can be shared, while an authority is being replaced.
 func TestTheAPIServerTakesAsMuchAsAConfigurationMayHave(t *testing.T) {
+	t.Parallel()
 	p := startPlane(t)
 	in := manifest.WebhookInput{Server: &v1.PolicyServer{ObjectMeta: metav1.ObjectMeta{Name: "default"}}}
 	in.CABundle = append(authorityOf(t), authorityOf(t)...)

@@ -62,6 +62,7 @@ func (p *plane) noConfigurations() {
 }
 
 func TestPoliciesOfAllKindsAreEnforcedAndLetGo(t *testing.T) {
+	t.Parallel()
 	p := startPlane(t)
 	p.startController()
 	p.create("clusteradmissionpolicies", capolicy("early", ""))
@@ -105,6 +106,7 @@ func TestPoliciesOfAllKindsAreEnforcedAndLetGo(t *testing.T) {
 }
 
 func TestNothingIsWrittenWhenNothingChanges(t *testing.T) {
+	t.Parallel()
 	p := startPlane(t)
 	p.startController()
 	p.policyServer("default", "replicas: 2")
@@ -167,6 +169,7 @@ func TestNothingIsWrittenWhenNothingChanges(t *testing.T) {
 }
 
 func TestAControllerOutsideOfTheClusterAnswersItsWebhooks(t *testing.T) {
+	t.Parallel()
 	p := startPlane(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -35,6 +35,7 @@ func labelled(name, label string) string {
 }
 
 func TestPoliciesAreEnforcedAndNoMore(t *testing.T) {
+	t.Parallel()
 	s := stage.New(t)
 	if err := s.CreatePod("default", stage.Pod("p", stage.Privileged)); err != nil {
 		t.Fatalf("nothing is installed that could refuse: %v", err)

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/warder-dev/warder/devcluster/stage"
 )
@@ -69,6 +70,7 @@ spec:
 // TestWorkloadsAreJudgedByThePodsThatTheyWouldMake runs on one cluster: its parts
 // build upon each other.
 func TestWorkloadsAreJudgedByThePodsThatTheyWouldMake(t *testing.T) {
+	t.Parallel()
 	s := stage.New(t)
 	s.Is(s.Apply(rolloutsCRD), "Established", "True")
 	// What is there before the policy: it may stay, and be scaled.
@@ -210,8 +212,9 @@ func TestWorkloadsAreJudgedByThePodsThatTheyWouldMake(t *testing.T) {
 		}
 		// The ReplicaSet may be changed to what the policy refuses: its Deployment
 		// was judged, and its pods are.
-		set.Spec.Template.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: new(true)}
-		if _, err := s.Client.AppsV1().ReplicaSets("default").Update(t.Context(), &set, metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
+		change := `{"spec": {"template": {"spec": {"containers": [{"name": "` + set.Spec.Template.Spec.Containers[0].Name + `", "securityContext": {"privileged": true}}]}}}}`
+		if _, err := s.Client.AppsV1().ReplicaSets("default").Patch(t.Context(), set.Name, types.StrategicMergePatchType, []byte(change),
+			metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
 			t.Errorf("a ReplicaSet of a Deployment is judged: %v", err)
 		}
 	})

@@ -103,6 +103,7 @@ func trusts(s *stage.Stage, to admissionv1.WebhookClientConfig) string {
 }
 
 func TestFailuresHeal(t *testing.T) {
+	t.Parallel()
 	whole := stage.New(t)
 	whole.Ready(whole.Apply(capOf("no-privileged", "builtin://pod-privileged", "")))
 	judges(whole, "no-privileged")

@@ -61,6 +61,7 @@ func find(objects []*unstructured.Unstructured, kind, name string) *unstructured
 }
 
 func TestInstallIsUndoneByUninstall(t *testing.T) {
+	t.Parallel()
 	s := stage.Bare(t, cluster.Options{})
 	before := s.Inventory()
 	s.Warder("install", "--wait", "--timeout="+stage.Patience.String())
@@ -226,6 +227,7 @@ func held(name string, finalizers ...string) string {
 }
 
 func TestUninstallNeedsNothingOfWarder(t *testing.T) {
+	t.Parallel()
 	s := stage.Bare(t, cluster.Options{})
 	before := s.Inventory()
 	broken(s)
@@ -314,6 +316,7 @@ subjects: [{kind: ServiceAccount, name: policy-server, namespace: kubewarden}]
 `
 
 func TestInstallTakesKubewardenOver(t *testing.T) {
+	t.Parallel()
 	s := stage.Bare(t, cluster.Options{})
 	s.Apply("{apiVersion: v1, kind: Namespace, metadata: {name: kubewarden}}")
 	var theirs []*unstructured.Unstructured
@@ -349,6 +352,7 @@ func TestInstallTakesKubewardenOver(t *testing.T) {
 // TestUninstallWhileNothingIsJudged has a controller that lives, which registers
 // what is removed, and a policy about everything that nobody judges.
 func TestUninstallWhileNothingIsJudged(t *testing.T) {
+	t.Parallel()
 	s := stage.Bare(t, cluster.Options{})
 	before := s.Inventory()
 	s.Warder("install", "--wait", "--timeout="+stage.Patience.String())

@@ -191,6 +191,7 @@ func wantRefusal(t *testing.T, c kindCase, err error, want string) {
 // TestKinds applies good and bad objects, first while nothing of warder runs, and
 // then with the webhooks of the controller.
 func TestKinds(t *testing.T) {
+	t.Parallel()
 	c, ctx := startCluster(t, cluster.Options{WithoutControllerManager: true}), t.Context()
 	cl := kindClient(t, c)
 	dry := &client.CreateOptions{DryRun: []string{metav1.DryRunAll}}

@@ -178,6 +178,7 @@ type change struct {
 }
 
 func TestPoliciesChangeUnderLoad(t *testing.T) {
+	t.Parallel()
 	whole := stage.New(t)
 	t.Run("settings", func(t *testing.T) { settingsUnderLoad(in(t, whole)) })
 	t.Run("everything else", func(t *testing.T) { movesUnderLoad(in(t, whole)) })

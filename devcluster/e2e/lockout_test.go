@@ -108,6 +108,7 @@ func restart(s *stage.Stage, part cluster.Part) {
 }
 
 func TestNothingLocksTheClusterOut(t *testing.T) {
+	t.Parallel()
 	s := stage.New(t)
 	const server, controller = "policy-server-default", "warder-controller"
 	policy := s.Apply(everything("Ignore"))

@@ -258,6 +258,7 @@ func image(name string) func(*corev1.Pod) {
 }
 
 func TestManifestsOfKubewardensQuickStartWork(t *testing.T) {
+	t.Parallel()
 	s := stage.New(t)
 	r := startRegistry(t, s, map[string]string{
 		"kubewarden/policies/pod-privileged:v0.2.2":          "pod-privileged",

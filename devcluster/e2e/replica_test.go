@@ -353,6 +353,7 @@ func wantsLabel(label string) map[string]any {
 }
 
 func TestAReplicaServesAndReportsWhatIsApplied(t *testing.T) {
+	t.Parallel()
 	early := clusterPolicy("early", "builtin://safe-labels", wantsLabel("a"))
 	r := startReplica(t, early)
 	r.answers("kw.cap.early", "a", allowed)
@@ -401,6 +402,7 @@ func TestAReplicaServesAndReportsWhatIsApplied(t *testing.T) {
 
 // Once a replica says that it holds a revision, no answer is of an older one.
 func TestAChangeUnderLoadIsNeverJudgedByWhatWasBefore(t *testing.T) {
+	t.Parallel()
 	p := clusterPolicy("p", "builtin://safe-labels", wantsLabel("v0"))
 	r := startReplica(t, p)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -444,6 +446,7 @@ func TestAChangeUnderLoadIsNeverJudgedByWhatWasBefore(t *testing.T) {
 }
 
 func TestADeletedPolicyAnswersForAWhile(t *testing.T) {
+	t.Parallel()
 	p := clusterPolicy("p", "builtin://safe-labels", wantsLabel("a"))
 	p.SetFinalizers([]string{"kubewarden.io/finalizer"})
 	r := startReplica(t, p)
@@ -476,6 +479,7 @@ func TestADeletedPolicyAnswersForAWhile(t *testing.T) {
 }
 
 func TestAReplicaOutlivesTheAPIServer(t *testing.T) {
+	t.Parallel()
 	p := clusterPolicy("p", "builtin://safe-labels", wantsLabel("a"))
 	r := startReplica(t, p)
 	if err := r.cluster.KillPart(cluster.APIServer); err != nil {
@@ -504,6 +508,7 @@ func TestAReplicaOutlivesTheAPIServer(t *testing.T) {
 // Fifty replicas may report on five hundred policies: what that costs is
 // printed.
 func TestManyPoliciesMakeNeitherLargeNorManyReports(t *testing.T) {
+	t.Parallel()
 	const policies = 500
 	r := startReplica(t)
 	before := r.writes()

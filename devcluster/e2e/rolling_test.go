@@ -58,6 +58,7 @@ func lasting(s *stage.Stage) []string {
 }
 
 func TestPodsOfAPolicyServerComeAndGo(t *testing.T) {
+	t.Parallel()
 	s := stage.New(t, "--policy-server-replicas=2")
 	s.Ready(s.Apply(capOf("no-privileged", "builtin://pod-privileged", "")))
 	serving(s, 2)
@@ -236,6 +237,7 @@ func (b *backend) serve(s *stage.Stage, dir string) {
 }
 
 func TestServersBehindABalancer(t *testing.T) {
+	t.Parallel()
 	s := stage.Bare(t, cluster.Options{})
 	b := newBalancer(t)
 	s.Warder("install")

@@ -159,6 +159,7 @@ webhooks:
 // TestAnInstallationOfKubewardenIsTakenOver asks all the time whether a privileged
 // pod is refused, and whether another one is let through.
 func TestAnInstallationOfKubewardenIsTakenOver(t *testing.T) {
+	t.Parallel()
 	s := stage.Bare(t, cluster.Options{})
 	s.Apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: warder}")
 	files, err := filepath.Glob("../../manifest/crds/policies.kubewarden.io_*.yaml")
