@@ -34,13 +34,13 @@ func (e *Engine) EvaluateBundle(ctx context.Context, bundle string, req *sdk.Req
 	var all said
 	seen := *req
 	for _, s := range who.mutating {
-		d := e.decide(s.entry, &seen, e.judge(ctx, s.entry, &seen))
+		d := e.answer(ctx, s.entry, question{req: &seen, bundle: bundle})
 		if d.Response.Patch != nil {
 			*subject(&seen) = d.mutated
 		}
 		all.add(s.place, d)
 	}
-	e.validate(ctx, who, &seen, &all)
+	e.validate(ctx, who, question{&seen, bundle, true}, &all)
 	d := combined(req, all.sorted())
 	d.Policy, d.Took = policy.ID(bundle), time.Since(start)
 	if len(who.mutating) > 0 && d.Response.Allowed {
@@ -99,8 +99,8 @@ func subject(req *sdk.Request) *json.RawMessage {
 // validate asks the policies that may not mutate. Those in WebAssembly are
 // asked at the same time; built-ins take less than starting a goroutine for
 // them would save.
-func (e *Engine) validate(ctx context.Context, who *lineup, req *sdk.Request, into *said) {
-	ask := func(ent *entry) Decision { return unchanged(ent, e.decide(ent, req, e.judge(ctx, ent, req))) }
+func (e *Engine) validate(ctx context.Context, who *lineup, q question, into *said) {
+	ask := func(ent *entry) Decision { return e.answer(ctx, ent, q) }
 	guests := make([]Decision, len(who.guests))
 	var wg sync.WaitGroup
 	for i, s := range who.guests {

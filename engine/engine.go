@@ -46,6 +46,9 @@ type Options struct {
 	Services capability.Services
 	// Guests bounds what WebAssembly modules may use.
 	Guests runtime.Options
+	// Judged is told what each policy judged, before the answer leaves, by several
+	// goroutines at once. It has to be quick. Default: nobody is told.
+	Judged func(context.Context, Judgement)
 	// Log gets what happens to policies. Default: nowhere.
 	Log *slog.Logger
 	// Metrics is where the engine's metrics are registered. Default: nowhere.
@@ -208,7 +211,7 @@ func (e *Engine) Evaluate(ctx context.Context, id policy.ID, req *sdk.Request) (
 		return Decision{}, &UnknownPolicyError{id}
 	}
 	defer ent.release()
-	return e.decide(ent, req, e.judge(ctx, ent, req)), nil
+	return e.answer(ctx, ent, question{req: req}), nil
 }
 
 // Audit judges a request with one policy and gives its verdict as it is, with

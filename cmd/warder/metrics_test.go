@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -76,7 +77,7 @@ func replicaMetrics(t *testing.T) string {
 }
 
 func TestMetricsAreThoseOfTheDocumentation(t *testing.T) {
-	s := startServe(t, privileged+"broken: {module: \"builtin://nowhere\"}\n")
+	s := startServe(t, privileged+"broken: {module: \"builtin://nowhere\"}\n", "--decision-log", filepath.Join(t.TempDir(), "decisions"))
 	if have := s.ask("/validate/privileged"); !strings.Contains(have, rejected) {
 		t.Fatal(have)
 	}

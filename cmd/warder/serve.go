@@ -49,7 +49,7 @@ server holds of them it reports in a PolicyServerReplica.`,
 			if err := c.fromEnvironment(cmd.Flags(), os.LookupEnv); err != nil {
 				return err
 			}
-			return c.serve(cmd.Context(), cmd.ErrOrStderr())
+			return c.serve(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	c.addFlags(cmd.Flags())
@@ -74,7 +74,7 @@ func poll(ctx context.Context, do func()) {
 }
 
 // serve runs the policy server until ctx is done.
-func (c *serveConfig) serve(ctx context.Context, stderr io.Writer) error {
+func (c *serveConfig) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	if err := c.validate(); err != nil {
 		return err
 	}
@@ -99,7 +99,11 @@ func (c *serveConfig) serve(ctx context.Context, stderr io.Writer) error {
 	if services.Cluster != nil {
 		defer services.Cluster.Close()
 	}
-	eng, err := engine.New(engine.Options{
+	decisions, endDecisions, err := c.decisions.open(stdout, registry)
+	if err != nil {
+		return err
+	}
+	opts := engine.Options{
 		Fetch:     l.origin.fetch,
 		Stamp:     l.origin.stampOf,
 		Services:  services,
@@ -109,16 +113,20 @@ func (c *serveConfig) serve(ctx context.Context, stderr io.Writer) error {
 		Guests:    runtime.Options{CacheDir: c.cacheDir(log), MemoryLimit: uint64(c.memoryLimit) << 20},
 		Log:       log,
 		Metrics:   registry,
-	})
+	}
+	if decisions != nil {
+		opts.Judged = decisions.Judged
+	}
+	eng, err := engine.New(opts)
 	if err != nil {
-		return err
+		return errors.Join(err, endDecisions())
 	}
 	handler, err := admission.New(admission.Options{
 		Engine: eng, Log: log, Metrics: registry, MaxBodyBytes: c.maxBody, MaxInFlight: c.maxInFlight,
 		AlwaysAcceptNamespace: c.alwaysAccept,
 	})
 	if err != nil {
-		return errors.Join(err, eng.Close())
+		return errors.Join(err, eng.Close(), endDecisions())
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -126,7 +134,7 @@ func (c *serveConfig) serve(ctx context.Context, stderr io.Writer) error {
 	keep := l.keepLoaded
 	if c.policyServer != "" {
 		if l.replica, err = c.replica(eng, log, registry); err != nil {
-			return errors.Join(err, eng.Close())
+			return errors.Join(err, eng.Close(), endDecisions())
 		}
 		keep = l.keepReplica
 	}
@@ -142,7 +150,7 @@ func (c *serveConfig) serve(ctx context.Context, stderr io.Writer) error {
 	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
 		err = cause
 	}
-	return errors.Join(err, eng.Close())
+	return errors.Join(err, eng.Close(), endDecisions())
 }
 
 // loader keeps an engine's policies those of policies.yml.

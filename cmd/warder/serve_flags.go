@@ -50,6 +50,7 @@ type serveConfig struct {
 	maxInFlight      int
 	pprofAddress     string
 	drain            time.Duration
+	decisions        decisionsConfig
 }
 
 // environment is the variable of each of Kubewarden's flags.
@@ -94,6 +95,10 @@ func ownEnvironment() map[string]string {
 		"policy-server":    "WARDER_POLICY_SERVER",
 		"report-namespace": "POD_NAMESPACE",
 		"replica-name":     "POD_NAME",
+
+		"decision-log":          "WARDER_DECISION_LOG",
+		"decision-log-accepted": "WARDER_DECISION_LOG_ACCEPTED",
+		"decision-log-redact":   "WARDER_DECISION_LOG_REDACT",
 	}
 }
 
@@ -150,6 +155,7 @@ func (c *serveConfig) addFlags(f *pflag.FlagSet) {
 	f.IntVar(&c.maxInFlight, "max-in-flight", 0, "requests at the same time; more are answered with 429 (default: 1024)")
 	f.StringVar(&c.pprofAddress, "pprof-address", "127.0.0.1:6060", "loopback address of --enable-pprof")
 	f.DurationVar(&c.drain, "drain", 0, "how long to go on serving after SIGTERM, while /readiness says 503")
+	c.decisions.addFlags(f)
 
 	for name := range unsupported() {
 		f.String(name, "", "refused: "+unsupported()[name])
