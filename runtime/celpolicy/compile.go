@@ -8,7 +8,6 @@ import (
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/ext"
-	apiserver "k8s.io/apiserver/pkg/apis/cel"
 	"k8s.io/apiserver/pkg/cel/environment"
 )
 
@@ -24,7 +23,7 @@ type rules struct {
 // expression is one expression and where it is in the settings.
 type expression struct {
 	path    string
-	program cel.Program
+	program *program
 }
 
 type validation struct {
@@ -44,9 +43,9 @@ const (
 	variablesName = "variables"
 )
 
-// baseEnvironment is what every policy's expressions have in common. It takes
-// some 50 ms to make, and is never changed.
-var baseEnvironment = sync.OnceValues(func() (*cel.Env, error) {
+// basePlanner is what every policy's expressions have in common. It takes some
+// 50 ms to make, and is never changed.
+var basePlanner = sync.OnceValues(func() (*planner, error) {
 	base := environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()).StoredExpressionsEnv()
 	options := []cel.EnvOption{
 		ext.Encoders(),
@@ -59,7 +58,11 @@ var baseEnvironment = sync.OnceValues(func() (*cel.Env, error) {
 	for _, f := range functions() {
 		options = append(options, f.declare())
 	}
-	return base.Extend(options...)
+	env, err := base.Extend(options...)
+	if err != nil {
+		return nil, err
+	}
+	return newPlanner(env)
 })
 
 // variablesType is the type of variables, whose fields each policy has its own.
@@ -99,9 +102,10 @@ func (v *variableTypes) FindStructFieldNames(name string) ([]string, bool) {
 
 // compiler compiles the expressions of one policy.
 type compiler struct {
-	env    *cel.Env
-	known  *variableTypes
-	places *places
+	env     *cel.Env
+	known   *variableTypes
+	planner *planner
+	places  *places
 }
 
 // compile compiles the expressions of settings. What is wrong goes to places.
@@ -132,20 +136,20 @@ func compile(s *Settings, p *places) *rules {
 }
 
 func newCompiler(s *Settings, p *places) (*compiler, error) {
-	base, err := baseEnvironment()
+	base, err := basePlanner()
 	if err != nil {
 		return nil, err
 	}
-	known := &variableTypes{Provider: base.CELTypeProvider(), fields: map[string]*types.FieldType{}}
+	known := &variableTypes{Provider: base.env.CELTypeProvider(), fields: map[string]*types.FieldType{}}
 	options := []cel.EnvOption{cel.CustomTypeProvider(known)}
 	if s.ParamKind != nil {
 		options = append(options, cel.Variable(paramsName, cel.DynType))
 	}
-	env, err := base.Extend(options...)
+	env, err := base.env.Extend(options...)
 	if err != nil {
 		return nil, err
 	}
-	return &compiler{env: env, known: known, places: p}, nil
+	return &compiler{env: env, known: known, planner: base, places: p}, nil
 }
 
 func (c *compiler) validation(path string, v Validation) validation {
@@ -186,8 +190,7 @@ func (c *compiler) expression(path, text string, want *cel.Type) (expression, *c
 		c.places.invalid(path, text, fmt.Sprintf("must evaluate to %s but got %s", want, ast.OutputType()))
 		return expression{}, nil
 	}
-	program, err := c.env.Program(ast,
-		cel.InterruptCheckFrequency(apiserver.CheckFrequency), cel.CustomDecoratorV2(askHost()), hostCallCosts())
+	program, err := c.planner.plan(ast.NativeRep(), c.known)
 	if err != nil {
 		c.places.invalid(path, text, err.Error())
 		return expression{}, nil

@@ -107,20 +107,14 @@ func (e *evaluation) message(v validation) (string, error) {
 
 // evaluate returns the value of an expression. The error names it.
 func (e *evaluation) evaluate(x expression) (ref.Val, error) {
-	value, details, err := x.program.ContextEval(e.ctx, e)
-	if cause := context.Cause(e.ctx); cause != nil {
-		return nil, fmt.Errorf("%s: %w", x.path, cause) // || and && hide errors
-	}
-	cost := uint64(math.MaxUint64)
-	if details != nil && details.ActualCost() != nil {
-		cost = *details.ActualCost()
-	}
-	if e.budget < 0 || cost > uint64(e.budget) {
-		e.budget = -1
+	value, cost, err := x.program.evaluate(e.ctx, e)
+	e.budget -= int64(min(cost, math.MaxInt32)) // what variables have cost is gone already
+	switch {
+	case e.ctx.Err() != nil: // || and && hide errors
+		return nil, fmt.Errorf("%s: %w", x.path, context.Cause(e.ctx))
+	case e.budget < 0:
 		return nil, fmt.Errorf("%s: %w", x.path, errOutOfBudget)
-	}
-	e.budget -= int64(cost)
-	if err != nil {
+	case err != nil:
 		return nil, fmt.Errorf("%s: %w", x.path, err)
 	}
 	return value, nil

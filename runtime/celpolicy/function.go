@@ -78,8 +78,8 @@ type hostCall struct {
 	candidates []function // of this name
 }
 
-// askHost returns the decorator that plans hostCalls.
-func askHost() interpreter.InterpretableDecoratorV2 {
+// planHostCalls returns the decorator that plans hostCalls.
+func planHostCalls() interpreter.InterpretableDecoratorV2 {
 	byName := map[string][]function{}
 	for _, f := range functions() {
 		if f.ask != nil {
@@ -134,19 +134,17 @@ func (c *hostCall) Eval(vars interpreter.Activation) ref.Val {
 	return c.Exec(frame)
 }
 
-// hostCallCost is what one call of the host costs: a hundredth of what one
-// expression may. The API server's own limits are counted in the same unit, a
-// ten-millionth of a second.
-const hostCallCost = 10_000
+// hostCallID names hostCalls for the count of costs: the overload of a call is
+// not known beforehand when what it is called on is dyn.
+const hostCallID = "@kw_host_call"
 
-// hostCallCosts makes every call of the host cost the same.
-func hostCallCosts() cel.ProgramOption {
-	cost := uint64(hostCallCost)
-	var options []interpreter.CostTrackerOption
-	for _, f := range functions() {
-		if f.ask != nil {
-			options = append(options, interpreter.OverloadCostTracker(f.id(), func([]ref.Val, ref.Val) *uint64 { return &cost }))
-		}
-	}
-	return cel.CostTrackerOptions(options...)
+// OverloadID implements interpreter.InterpretableCall.
+func (c *hostCall) OverloadID() string { return hostCallID }
+
+// costOfHostCall makes every call of the host cost the same: a hundredth of what
+// one expression may. The unit is the API server's, some ten-millionth of a
+// second.
+func costOfHostCall([]ref.Val, ref.Val) *uint64 {
+	cost := uint64(10_000)
+	return &cost
 }
