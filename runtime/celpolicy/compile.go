@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/ext"
 	"k8s.io/apiserver/pkg/cel/environment"
@@ -13,6 +14,7 @@ import (
 
 // rules are settings, compiled.
 type rules struct {
+	program     *program
 	variables   []expression
 	names       map[string]int // of variables
 	validations []validation
@@ -22,8 +24,8 @@ type rules struct {
 
 // expression is one expression and where it is in the settings.
 type expression struct {
-	path    string
-	program *program
+	path string
+	at   int // in the program
 }
 
 type validation struct {
@@ -43,9 +45,9 @@ const (
 	variablesName = "variables"
 )
 
-// basePlanner is what every policy's expressions have in common. It takes some
+// baseEnvironment is what every policy's expressions have in common. It takes some
 // 50 ms to make, and is never changed.
-var basePlanner = sync.OnceValues(func() (*planner, error) {
+var baseEnvironment = sync.OnceValues(func() (*cel.Env, error) {
 	base := environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()).StoredExpressionsEnv()
 	options := []cel.EnvOption{
 		ext.Encoders(),
@@ -58,11 +60,7 @@ var basePlanner = sync.OnceValues(func() (*planner, error) {
 	for _, f := range functions() {
 		options = append(options, f.declare())
 	}
-	env, err := base.Extend(options...)
-	if err != nil {
-		return nil, err
-	}
-	return newPlanner(env)
+	return base.Extend(options...)
 })
 
 // variablesType is the type of variables, whose fields each policy has its own.
@@ -104,8 +102,15 @@ func (v *variableTypes) FindStructFieldNames(name string) ([]string, bool) {
 type compiler struct {
 	env     *cel.Env
 	known   *variableTypes
-	planner *planner
+	base    *cel.Env
+	checked []checkedExpression
 	places  *places
+}
+
+// checkedExpression is an expression that is fine as far as the checker can say.
+type checkedExpression struct {
+	path, text string
+	ast        *ast.AST
 }
 
 // compile compiles the expressions of settings. What is wrong goes to places.
@@ -132,24 +137,49 @@ func compile(s *Settings, p *places) *rules {
 	for i, v := range s.Validations {
 		r.validations = append(r.validations, c.validation(fmt.Sprintf("validations[%d]", i), v))
 	}
+	if p.err() == nil {
+		r.program = c.program()
+	}
 	return r
 }
 
 func newCompiler(s *Settings, p *places) (*compiler, error) {
-	base, err := basePlanner()
+	base, err := baseEnvironment()
 	if err != nil {
 		return nil, err
 	}
-	known := &variableTypes{Provider: base.env.CELTypeProvider(), fields: map[string]*types.FieldType{}}
+	known := &variableTypes{Provider: base.CELTypeProvider(), fields: map[string]*types.FieldType{}}
 	options := []cel.EnvOption{cel.CustomTypeProvider(known)}
 	if s.ParamKind != nil {
 		options = append(options, cel.Variable(paramsName, cel.DynType))
 	}
-	env, err := base.env.Extend(options...)
+	env, err := base.Extend(options...)
 	if err != nil {
 		return nil, err
 	}
-	return &compiler{env: env, known: known, planner: base, places: p}, nil
+	return &compiler{env: env, known: known, base: base, places: p}, nil
+}
+
+// program plans all expressions. One at a time they are planned to find the one
+// with a regular expression that is none.
+func (c *compiler) program() *program {
+	var all []*ast.AST
+	for _, x := range c.checked {
+		all = append(all, x.ast)
+	}
+	p, err := newProgram(c.base, all)
+	if err == nil {
+		return p
+	}
+	for _, x := range c.checked {
+		if _, err := newProgram(c.base, []*ast.AST{x.ast}); err != nil {
+			c.places.invalid(x.path, x.text, err.Error())
+		}
+	}
+	if c.places.err() == nil {
+		c.places.errs = append(c.places.errs, err)
+	}
+	return nil
 }
 
 func (c *compiler) validation(path string, v Validation) validation {
@@ -181,19 +211,15 @@ func (c *compiler) expression(path, text string, want *cel.Type) (expression, *c
 		c.places.required(path, "expression is not specified")
 		return expression{}, nil
 	}
-	ast, issues := c.env.Compile(text)
+	checked, issues := c.env.Compile(text)
 	if issues.Err() != nil {
 		c.places.invalid(path, text, issues.Err().Error())
 		return expression{}, nil
 	}
-	if want != nil && !ast.OutputType().IsExactType(want) {
-		c.places.invalid(path, text, fmt.Sprintf("must evaluate to %s but got %s", want, ast.OutputType()))
+	if want != nil && !checked.OutputType().IsExactType(want) {
+		c.places.invalid(path, text, fmt.Sprintf("must evaluate to %s but got %s", want, checked.OutputType()))
 		return expression{}, nil
 	}
-	program, err := c.planner.plan(ast.NativeRep(), c.known)
-	if err != nil {
-		c.places.invalid(path, text, err.Error())
-		return expression{}, nil
-	}
-	return expression{path, program}, ast.OutputType()
+	c.checked = append(c.checked, checkedExpression{path, text, checked.NativeRep()})
+	return expression{path, len(c.checked) - 1}, checked.OutputType()
 }

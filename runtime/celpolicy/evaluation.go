@@ -107,7 +107,7 @@ func (e *evaluation) message(v validation) (string, error) {
 
 // evaluate returns the value of an expression. The error names it.
 func (e *evaluation) evaluate(x expression) (ref.Val, error) {
-	value, cost, err := x.program.evaluate(e.ctx, e)
+	value, cost, err := e.rules.program.evaluate(e.ctx, x.at, e)
 	e.budget -= int64(min(cost, math.MaxInt32)) // what variables have cost is gone already
 	switch {
 	case e.ctx.Err() != nil: // || and && hide errors

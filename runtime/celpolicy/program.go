@@ -3,7 +3,6 @@ package celpolicy
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/ast"
@@ -11,99 +10,116 @@ import (
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/interpreter"
 	apiserver "k8s.io/apiserver/pkg/apis/cel"
-	"k8s.io/apiserver/pkg/cel/library"
 )
 
-// planner makes programs. It does what cel.Env.Program does, with one table of
-// functions for all programs: that one makes a table for each, of some 25 KB,
-// and a policy has a program for each expression.
-type planner struct {
-	env     *cel.Env
-	table   interpreter.Dispatcher
-	options []interpreter.PlannerOption
-}
+// program is all expressions of a policy, of which one is evaluated at a time.
+// A program of CEL holds a table of every function there is, some 25 KB, so
+// there is one for the policy and not one for each expression. It is safe for
+// concurrent use.
+type program struct{ all cel.Program }
 
-// newPlanner returns the planner for the functions of env. Limits, costs and
-// optimizations are those that the API server has.
-func newPlanner(env *cel.Env) (*planner, error) {
-	table := interpreter.NewDispatcher()
-	for _, f := range env.Functions() {
-		bindings, err := f.Bindings()
-		if err != nil {
-			return nil, err
-		}
-		if err := table.Add(bindings...); err != nil {
-			return nil, err
-		}
-	}
-	costs, err := interpreter.NewCostTracker(&library.CostEstimator{},
-		interpreter.PresenceTestHasCost(false), interpreter.CostTrackerLimit(apiserver.PerCallLimit),
-		interpreter.OverloadCostTracker(hostCallID, costOfHostCall))
+// Names that no expression can have.
+const (
+	pickFunction = "@pick"   // of the call whose arguments are the expressions
+	pickedName   = "@picked" // of the variable that says which one
+)
+
+// newProgram plans expressions whose types have been checked in any environment
+// that has the functions of env.
+func newProgram(env *cel.Env, checked []*ast.AST) (*program, error) {
+	all, err := env.PlanProgram(join(checked),
+		cel.InterruptCheckFrequency(apiserver.CheckFrequency),
+		cel.CustomDecoratorV2(planHostCalls()),
+		cel.CustomDecoratorV2(planPick),
+		cel.CostTrackerOptions(interpreter.OverloadCostTracker(hostCallID, costOfHostCall)),
+	)
 	if err != nil {
 		return nil, err
 	}
-	return &planner{env, table, []interpreter.PlannerOption{
-		interpreter.CustomDecoratorV2(planHostCalls()),
-		interpreter.InterruptableEval(),
-		interpreter.Optimize(),
-		interpreter.CompileRegexConstants(interpreter.MatchesRegexOptimization, library.FindRegexOptimization, library.FindAllRegexOptimization),
-		interpreter.CostObserver(interpreter.CostTrackerFactory(costs.Clone)),
-	}}, nil
+	return &program{all}, nil
 }
 
-// program is an expression that can be evaluated. It is safe for concurrent
-// use.
-type program struct {
-	plan *interpreter.ObservableInterpretable
-}
-
-// plan makes the program of an expression whose types have been checked with
-// this provider.
-func (p *planner) plan(checked *ast.AST, provider types.Provider) (*program, error) {
-	adapter := p.env.CELTypeAdapter()
-	attributes := interpreter.NewAttributeFactory(p.env.Container, adapter, provider)
-	plan, err := interpreter.NewInterpreter(p.table, p.env.Container, provider, adapter, attributes).NewInterpretable(checked, p.options...)
-	if err != nil {
-		return nil, err
-	}
-	observable, ok := plan.(*interpreter.ObservableInterpretable)
-	if !ok {
-		return nil, fmt.Errorf("the plan is a %T, whose cost is not counted", plan)
-	}
-	return &program{observable}, nil
-}
-
-// evaluate returns the value of the program, and what it has cost so far when
-// there is an error.
-func (p *program) evaluate(ctx context.Context, vars interpreter.Activation) (value ref.Val, cost uint64, err error) {
-	var spent *interpreter.CostTracker
-	defer func() {
-		if r := recover(); r != nil {
-			cancelled, ok := r.(interpreter.EvalCancelledError)
-			if !ok {
-				cancelled.Message = fmt.Sprintf("internal error: %v", r)
+// join makes one expression of many, as arguments of a call. Each has numbered
+// its nodes from 1.
+func join(checked []*ast.AST) *ast.AST {
+	var (
+		last    int64
+		factory = ast.NewExprFactory()
+		args    []ast.Expr
+		typeOf  = map[int64]*types.Type{}
+		refers  = map[int64]*ast.ReferenceInfo{}
+	)
+	for _, one := range checked {
+		numbers := map[int64]int64{0: 0} // 0 is the number of what has none
+		expr := factory.CopyExpr(one.Expr())
+		expr.RenumberIDs(func(old int64) int64 {
+			if _, ok := numbers[old]; !ok {
+				last++
+				numbers[old] = last
 			}
-			value, err = nil, errors.New(cancelled.Message)
+			return numbers[old]
+		})
+		for old, t := range one.TypeMap() {
+			typeOf[numbers[old]] = t
 		}
-		if spent != nil {
-			cost = spent.ActualCost()
+		for old, r := range one.ReferenceMap() {
+			refers[numbers[old]] = r
 		}
-	}()
-	frame, err := interpreter.NewExecutionFrame(vars)
-	if err != nil {
-		return nil, 0, err
+		args = append(args, expr)
 	}
-	defer frame.Close()
-	if err := frame.SetContext(ctx, apiserver.CheckFrequency); err != nil {
-		return nil, 0, err
+	last++
+	return ast.NewCheckedAST(ast.NewAST(factory.NewCall(last, pickFunction, args...), nil), typeOf, refers)
+}
+
+// pick is the call that evaluates one of its arguments.
+type pick struct {
+	id   int64
+	args []interpreter.InterpretableV2
+}
+
+func planPick(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
+	if call, ok := i.(interpreter.InterpretableCall); ok && call.Function() == pickFunction {
+		return &pick{call.ID(), call.Args()}, nil
 	}
-	value = p.plan.ObserveExec(frame, func(observed any) {
-		if tracker, ok := observed.(*interpreter.CostTracker); ok {
-			spent = tracker
-		}
-	})
-	if failure, ok := value.(*types.Err); ok {
-		return nil, 0, failure
+	return i, nil
+}
+
+// ID implements interpreter.InterpretableV2.
+func (p *pick) ID() int64 { return p.id }
+
+// Exec implements interpreter.InterpretableV2.
+func (p *pick) Exec(frame *interpreter.ExecutionFrame) ref.Val {
+	picked, _ := frame.ResolveName(pickedName)
+	at, ok := picked.(int)
+	if !ok || at < 0 || at >= len(p.args) {
+		return types.NewErr("there is no expression %v", picked)
 	}
-	return value, 0, nil
+	return p.args[at].Exec(frame)
+}
+
+// Eval implements interpreter.InterpretableV2.
+func (p *pick) Eval(vars interpreter.Activation) ref.Val { return p.Exec(interpreter.AsFrame(vars)) }
+
+// picked is the variables of one expression.
+type picked struct {
+	cel.Activation
+	at int
+}
+
+// ResolveName implements cel.Activation.
+func (p *picked) ResolveName(name string) (any, bool) {
+	if name == pickedName {
+		return p.at, true
+	}
+	return p.Activation.ResolveName(name)
+}
+
+// evaluate returns the value of the expression with this number and, with an
+// error too, what it has cost.
+func (p *program) evaluate(ctx context.Context, at int, vars cel.Activation) (ref.Val, uint64, error) {
+	value, details, err := p.all.ContextEval(ctx, &picked{vars, at})
+	if details == nil || details.ActualCost() == nil {
+		return nil, 0, errors.Join(err, errors.New("the cost is not known"))
+	}
+	return value, *details.ActualCost(), err
 }

@@ -165,7 +165,7 @@ func (p *places) params(s *Settings) {
 		p.invalid("paramRef", ref.Name, "paramRef cannot have both Name and Selector specified")
 	case ref.Selector != nil:
 		if _, err := metav1.LabelSelectorAsSelector(ref.Selector); err != nil {
-			p.invalid("paramRef.selector", metav1.FormatLabelSelector(ref.Selector), err.Error())
+			p.errs = append(p.errs, fmt.Errorf("paramRef.selector: %w", err))
 		}
 	}
 	if ref.ParameterNotFoundAction != Allow && ref.ParameterNotFoundAction != Deny {
