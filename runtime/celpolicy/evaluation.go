@@ -122,23 +122,30 @@ func (e *evaluation) evaluate(x expression) (ref.Val, error) {
 
 // ResolveName implements cel.Activation.
 func (e *evaluation) ResolveName(name string) (any, bool) {
-	switch name {
-	case objectName:
-		return once(&e.object, func() ref.Val { return fromView(e.req.ViewObject()) }), true
-	case oldObjectName:
-		return once(&e.oldObject, func() ref.Val { return fromView(e.req.ViewOldObject()) }), true
-	case requestName:
-		return once(&e.request, e.makeRequest), true
-	case namespaceName:
-		return once(&e.namespace, e.findNamespace), true
-	case paramsName:
-		return e.params, true
-	case variablesName:
-		return variables{e}, true
-	case evaluationName:
+	if name == evaluationName {
 		return e, true
 	}
-	return nil, false
+	v := e.value(name)
+	return v, v != nil
+}
+
+// value returns what expressions know under the name, nil for nothing.
+func (e *evaluation) value(name string) ref.Val {
+	switch name {
+	case objectName:
+		return once(&e.object, func() ref.Val { return fromView(e.req.ViewObject()) })
+	case oldObjectName:
+		return once(&e.oldObject, func() ref.Val { return fromView(e.req.ViewOldObject()) })
+	case requestName:
+		return once(&e.request, e.makeRequest)
+	case namespaceName:
+		return once(&e.namespace, e.findNamespace)
+	case paramsName:
+		return e.params
+	case variablesName:
+		return variables{e}
+	}
+	return nil
 }
 
 // Parent implements cel.Activation.
@@ -157,17 +164,15 @@ func once(kept *ref.Val, make func() ref.Val) ref.Val {
 func (e *evaluation) makeRequest() ref.Val {
 	rest := *e.req
 	rest.Object, rest.OldObject = nil, nil
-	members := map[string]any{}
-	for name, v := range sdk.View(rest.AppendJSON(nil)).Members() {
-		members[name] = &lazy{view: v}
-	}
+	r := &jsonObject{view: sdk.View(rest.AppendJSON(nil))}
+	r.read()
 	if e.req.Object != nil {
-		members[objectName], _ = e.ResolveName(objectName)
+		r.set(objectName, &member{made: e.value(objectName)})
 	}
 	if e.req.OldObject != nil {
-		members[oldObjectName], _ = e.ResolveName(oldObjectName)
+		r.set(oldObjectName, &member{made: e.value(oldObjectName)})
 	}
-	return types.NewStringInterfaceMap(lazyAdapter{}, members)
+	return r
 }
 
 // findNamespace asks for the namespace of the request, null if it has none. A
