@@ -21,7 +21,7 @@ var errOutOfBudget = errors.New("validation failed due to running out of cost bu
 // evaluation is one request: what its expressions know. It is used by one
 // goroutine. Everything is made when it is asked for, and kept.
 type evaluation struct {
-	ctx   context.Context //nolint:containedctx // CEL's functions are called without one
+	ctx   context.Context // CEL's functions are called without one
 	rules *rules
 	req   *sdk.Request
 
@@ -178,11 +178,17 @@ func (e *evaluation) makeRequest() ref.Val {
 // findNamespace asks for the namespace of the request, null if it has none. A
 // Namespace has none, as for the API server.
 func (e *evaluation) findNamespace() ref.Val {
+	name := e.req.Namespace
+	for _, object := range []sdk.Value{e.req.ViewObject(), e.req.ViewOldObject()} {
+		if name == "" { // a request that somebody has written
+			name = object.Get("metadata", "namespace").String()
+		}
+	}
 	kind := sdk.GroupVersionKind{Version: "v1", Kind: "Namespace"}
-	if e.req.Namespace == "" || e.req.Kind == kind {
+	if name == "" || e.req.Kind == kind {
 		return types.NullValue
 	}
-	found, err := sdk.GetResource(e.ctx, sdk.GetQuery{APIVersion: "v1", Kind: "Namespace", Name: e.req.Namespace})
+	found, err := sdk.GetResource(e.ctx, sdk.GetQuery{APIVersion: kind.Version, Kind: kind.Kind, Name: name})
 	if err != nil {
 		return failed("cannot get namespace data: %w. `namespaceObject` cannot be populated", err)
 	}
