@@ -107,6 +107,9 @@ func (e *evaluation) message(v validation) (string, error) {
 
 // evaluate returns the value of an expression. The error names it.
 func (e *evaluation) evaluate(x expression) (ref.Val, error) {
+	if e.budget < 0 {
+		return nil, fmt.Errorf("%s: %w", x.path, errOutOfBudget)
+	}
 	value, cost, err := e.rules.program.evaluate(e.ctx, x.at, e)
 	e.budget -= int64(min(cost, math.MaxInt32)) // what variables have cost is gone already
 	switch {

@@ -50,20 +50,22 @@ func join(checked []*ast.AST) *ast.AST {
 		refers  = map[int64]*ast.ReferenceInfo{}
 	)
 	for _, one := range checked {
-		numbers := map[int64]int64{0: 0} // 0 is the number of what has none
+		numbers := map[int64]int64{}
 		expr := factory.CopyExpr(one.Expr())
 		expr.RenumberIDs(func(old int64) int64 {
-			if _, ok := numbers[old]; !ok {
+			if _, ok := numbers[old]; !ok && old != 0 { // 0 is the number of what has none
 				last++
 				numbers[old] = last
 			}
 			return numbers[old]
 		})
-		for old, t := range one.TypeMap() {
-			typeOf[numbers[old]] = t
-		}
-		for old, r := range one.ReferenceMap() {
-			refers[numbers[old]] = r
+		for old, number := range numbers {
+			if t, ok := one.TypeMap()[old]; ok {
+				typeOf[number] = t
+			}
+			if r, ok := one.ReferenceMap()[old]; ok {
+				refers[number] = r
+			}
 		}
 		args = append(args, expr)
 	}
