@@ -84,6 +84,8 @@ func homes() map[string][]string {
 		"k8s.io/apimachinery":                    {"api/*", "policy", "runtime/cel", "runtime/celpolicy", "capability", "audit", "manifest", "controller", "install", "replica", "cmd/warder"},
 		"k8s.io/apiserver":                       {"runtime/cel", "runtime/celpolicy"},
 		"k8s.io/client-go":                       {"capability", "audit", "controller", "install", "replica", "cmd/warder"},
+		"k8s.io/client-go/applyconfigurations":   {"runtime/cel"}, // the schema of the kinds that Kubernetes comes with
+		"k8s.io/client-go/kubernetes/scheme":     {"runtime/cel", "controller"},
 		"k8s.io/klog":                            {"cmd/warder"}, // so that client-go speaks through our log
 		"sigs.k8s.io/controller-runtime":         {"controller", "cmd/warder"},
 	}
