@@ -142,6 +142,9 @@ func (c *conversion) bound() {
 	if b.Spec.ParamRef != nil && c.Policy.Spec.ParamKind == nil {
 		c.refuse(c.binding(), "spec.paramRef", "the policy has no spec.paramKind; leave paramRef out, or say of which kind it is")
 	}
+	if b.Spec.ParamRef == nil && c.Policy.Spec.ParamKind != nil {
+		c.refuse(c.binding(), "spec.paramRef", "is missing: the policy has spec.paramKind; say which params it is, or leave paramKind out")
+	}
 	if c.Policy.Mutating {
 		if c.Policy.Reinvocation == admissionv1.IfNeededReinvocationPolicy {
 			c.warn("%s: spec.reinvocationPolicy: warder asks a mutating policy once for each request; "+

@@ -1,7 +1,8 @@
 // Package cel evaluates expressions in CEL, the language of the API server's
-// own ValidatingAdmissionPolicy. So far it has the part that policy groups
-// need: yes and no over the verdicts of their members. The expressions of
-// ValidatingAdmissionPolicy come later.
+// own policies. Compile makes a Program of what a ValidatingAdmissionPolicy or a
+// MutatingAdmissionPolicy says, and judges by it as the API server does, with its
+// own packages. CompileGroup is for the expressions of policy groups: yes and no
+// over the verdicts of their members.
 //
 // Language: https://github.com/google/cel-spec/blob/master/doc/langdef.md.
 package cel
