@@ -68,6 +68,22 @@ func NativeOf(in NativeInput) (Native, error) {
 	return n, nil
 }
 
+// Rename gives both objects another name, and takes from them what the controller
+// would know them by.
+func Rename(n Native, name string) {
+	for _, o := range []v1.Object{n.Policy, n.Binding} {
+		o.SetName(name)
+		o.SetLabels(nil)
+		o.SetAnnotations(nil)
+	}
+	switch b := n.Binding.(type) {
+	case *admissionv1.ValidatingAdmissionPolicyBinding:
+		b.Spec.PolicyName = name
+	case *admissionv1.MutatingAdmissionPolicyBinding:
+		b.Spec.PolicyName = name
+	}
+}
+
 // unsuited are the reasons why the API server cannot do it.
 func (in NativeInput) unsuited() []error {
 	var errs []error

@@ -12,6 +12,8 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	yamlstream "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
+
+	v1 "github.com/warder-dev/warder/api/v1"
 )
 
 // maxDocument bounds one document: etcd takes no object larger than 1.5 MiB.
@@ -26,6 +28,11 @@ type Objects struct {
 // Read adds what a file has: YAML or JSON, several documents and lists too. A
 // field that is not known is an error, since it may be one that narrows.
 func (o *Objects) Read(text []byte) error {
+	return eachDocument(text, func(text []byte) error { return o.addJSON(text, 0) })
+}
+
+// eachDocument gives each document to add, as JSON.
+func eachDocument(text []byte, add func([]byte) error) error {
 	reader := yamlstream.NewYAMLReader(bufio.NewReader(bytes.NewReader(text)))
 	for i := 1; ; i++ {
 		document, err := reader.Read()
@@ -36,7 +43,10 @@ func (o *Objects) Read(text []byte) error {
 			err = fmt.Errorf("has %d bytes, more than an API server takes", len(document))
 		}
 		if err == nil {
-			err = o.add(document)
+			document, err = yaml.YAMLToJSONStrict(document)
+		}
+		if err == nil && string(bytes.TrimSpace(document)) != "null" { // nothing but comments
+			err = add(document)
 		}
 		if err != nil {
 			return fmt.Errorf("document %d: %w", i, err)
@@ -44,22 +54,43 @@ func (o *Objects) Read(text []byte) error {
 	}
 }
 
+// ReadPolicies are the policies of ours in a file, YAML or JSON, with several
+// documents or not. A field that is not known is an error.
+func ReadPolicies(text []byte) ([]v1.Policy, error) {
+	var all []v1.Policy
+	err := eachDocument(text, func(text []byte) error {
+		var h head
+		if err := json.Unmarshal(text, &h); err != nil {
+			return fmt.Errorf("want an object: %w", err)
+		}
+		object := v1.Kind(h.Kind).New()
+		switch {
+		case object == nil:
+			return fmt.Errorf("kind: want one of %q, have %q", v1.Kinds(), h.Kind)
+		case h.APIVersion != v1.GroupVersion().String():
+			return fmt.Errorf("apiVersion: want %q, have %q", v1.GroupVersion(), h.APIVersion)
+		}
+		if err := strict(text, object); err != nil {
+			return fmt.Errorf("%s: %w", h.Kind, err)
+		}
+		p, _ := v1.View(object)
+		if p.Object.GetName() == "" || p.Kind.Namespaced() && p.Object.GetNamespace() == "" {
+			return fmt.Errorf("%s: metadata: want a name, and a namespace if the kind has one", h.Kind)
+		}
+		all = append(all, p)
+		return nil
+	})
+	if err == nil && len(all) == 0 {
+		err = errors.New("there is no policy")
+	}
+	return all, err
+}
+
 // head is what all objects have.
 type head struct {
 	APIVersion string            `json:"apiVersion"`
 	Kind       string            `json:"kind"`
 	Items      []json.RawMessage `json:"items"`
-}
-
-func (o *Objects) add(document []byte) error {
-	text, err := yaml.YAMLToJSONStrict(document)
-	if err != nil {
-		return err
-	}
-	if string(bytes.TrimSpace(text)) == "null" {
-		return nil // nothing but comments
-	}
-	return o.addJSON(text, 0)
 }
 
 func (o *Objects) addJSON(text []byte, depth int) error {

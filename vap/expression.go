@@ -21,32 +21,20 @@ const (
 		`!(request.resource.group == "" && request.resource.version == "v1" && request.resource.resource == "namespaces"))`
 )
 
-// versions says how the versions of a rule count.
-type versions int
-
-const (
-	anyVersion versions = iota // they have been looked at
-	exactVersion
-	equivalentVersion // any, and events of both their groups are the same
-)
-
 // ruleTerm is the expression that is true of what a rule matches, its names
-// included.
-func ruleTerm(r admissionv1.NamedRuleWithOperations, v versions) string {
+// included. Expressions see the resource that was asked for, not the one that it
+// is equivalent to: with Equivalent, versions have to be looked at before, and
+// events of both their groups are the same.
+func ruleTerm(r admissionv1.NamedRuleWithOperations, policy admissionv1.MatchPolicyType) string {
 	var terms []string
 	if !slices.Contains(r.APIGroups, "*") {
 		term := "request.resource.group in " + list(r.APIGroups)
-		core, other := slices.Contains(r.APIGroups, ""), slices.Contains(r.APIGroups, eventsGroup)
-		if v == equivalentVersion && core != other && isAbout(r, "events") {
-			group := eventsGroup
-			if other {
-				group = ""
-			}
-			term = "(" + term + " || request.resource.group == " + quoted(group) + ` && request.resource.resource == "events")`
+		if twin, ok := eventsTwin(r); ok && policy == admissionv1.Equivalent {
+			term = "(" + term + " || request.resource.group == " + quoted(twin.APIGroups[0]) + ` && request.resource.resource == "events")`
 		}
 		terms = append(terms, term)
 	}
-	if v == exactVersion && !slices.Contains(r.APIVersions, "*") {
+	if policy == admissionv1.Exact && !slices.Contains(r.APIVersions, "*") {
 		terms = append(terms, "request.resource.version in "+list(r.APIVersions))
 	}
 	if t := resourcesTerm(r.Resources); t != "" {

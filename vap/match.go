@@ -65,8 +65,8 @@ func (c *conversion) match() {
 	}
 	c.out.Spec.MatchPolicy = &policy.policy
 	c.names(policy, rules)
-	c.excluded(policy, policy, rules)
-	c.excluded(binding, policy, rules)
+	c.excluded(policy, rules)
+	c.excluded(binding, rules)
 	c.reviews(policy, rules)
 	c.out.Spec.NamespaceSelector = both(policy.namespaces, binding.namespaces)
 	c.out.Spec.ObjectSelector = policy.objects
@@ -154,40 +154,26 @@ func (c *conversion) names(m matching, rules []admissionv1.NamedRuleWithOperatio
 					"give both rules the same apiVersions, or set matchPolicy Exact", other.APIVersions, r.APIVersions)
 			}
 		}
-		v := anyVersion
-		if m.policy == admissionv1.Exact {
-			v = exactVersion
-		}
-		terms = append(terms, ruleTerm(r, v))
+		terms = append(terms, ruleTerm(r, m.policy))
 	}
 	c.terms = append(c.terms, "("+joined(terms, " || ")+")")
 }
 
 // excluded keeps excludeResourceRules of the policy or of the binding. Rules are
-// those of both, and they have the policy's matchPolicy.
-func (c *conversion) excluded(m, policy matching, rules []admissionv1.NamedRuleWithOperations) {
+// those of both.
+func (c *conversion) excluded(m matching, rules []admissionv1.NamedRuleWithOperations) {
 	for i, e := range m.excluded {
 		at := fmt.Sprintf("%s.excludeResourceRules[%d]", m.field, i)
-		equivalent := m.policy == admissionv1.Equivalent
 		for _, r := range rules {
 			// What else is excluded as equivalent depends on the versions that the
 			// API server serves, which is not known here.
-			if equivalent && overlaps(r, e) && !covers(e.APIVersions, r.APIVersions) {
+			if m.policy == admissionv1.Equivalent && overlaps(r, e) && !covers(e.APIVersions, r.APIVersions) {
 				c.refuse(m.object, at+".apiVersions", "%q also exclude other versions, since matchPolicy is Equivalent, and the rules are about %q; "+
 					`write ["*"] to exclude them all, or set matchPolicy Exact`, e.APIVersions, r.APIVersions)
 				break
 			}
 		}
-		term := ruleTerm(e, anyVersion)
-		switch {
-		case equivalent:
-			term = ruleTerm(e, equivalentVersion)
-		case policy.policy == admissionv1.Exact:
-			term = ruleTerm(e, exactVersion)
-		case !slices.Contains(e.APIVersions, "*"):
-			term = fmt.Sprintf("(request.requestResource.version in %s && %s)", list(e.APIVersions), term)
-		}
-		c.terms = append(c.terms, "!"+term)
+		c.terms = append(c.terms, "!"+ruleTerm(e, m.policy))
 	}
 }
 

@@ -11,8 +11,16 @@ import (
 // match. A request is shown in the version that the policy's rules name.
 func (c *conversion) intersection(policy, binding matching) []admissionv1.NamedRuleWithOperations {
 	var all []admissionv1.NamedRuleWithOperations
-	for _, p := range policy.rules {
+	narrowing := binding.rules
+	if binding.policy == admissionv1.Equivalent {
 		for _, b := range binding.rules {
+			if twin, ok := eventsTwin(b); ok {
+				narrowing = append(narrowing[:len(narrowing):len(narrowing)], twin)
+			}
+		}
+	}
+	for _, p := range policy.rules {
+		for _, b := range narrowing {
 			if r, ok := c.common(policy, binding, p, b); ok {
 				all = append(all, r)
 			}
@@ -45,18 +53,18 @@ func (c *conversion) common(policy, binding matching, p, b admissionv1.NamedRule
 	}
 	at := binding.field + ".resourceRules"
 	if len(r.APIGroups) == 0 {
-		if binding.policy == admissionv1.Equivalent && isAbout(r, "events") && eventGroup(p) && eventGroup(b) {
-			c.refuse(binding.object, at, `events of the groups "" and "events.k8s.io" are equivalent; name the same group as the policy`)
-		}
 		return r, false
+	}
+	if _, twin := eventsTwin(r); twin && policy.policy == admissionv1.Equivalent && binding.policy == admissionv1.Exact {
+		c.refuse(binding.object, binding.field+".matchPolicy", `is Exact, and the policy's is Equivalent, which has the events of the groups "" and "events.k8s.io" as the same; give both the same`)
 	}
 	shared := commonOf(p.APIVersions, b.APIVersions)
 	switch {
-	case binding.policy == admissionv1.Equivalent && len(shared) > 0:
-		// Another version of the policy's is equivalent to the one that they share.
+	case binding.policy == admissionv1.Equivalent && covers(b.APIVersions, p.APIVersions):
 		r.APIVersions = p.APIVersions
 	case binding.policy == admissionv1.Equivalent:
-		c.refuse(binding.object, at, "apiVersions %q are equivalent to the policy's %q only if the API server serves them; name one of the policy's", b.APIVersions, p.APIVersions)
+		// The policy sees a request in its version whatever the binding's is.
+		c.refuse(binding.object, at, `apiVersions %q are equivalent to the policy's %q only if the API server serves them; write the policy's, or ["*"]`, b.APIVersions, p.APIVersions)
 	case policy.policy == admissionv1.Exact || slices.Contains(b.APIVersions, "*"):
 		r.APIVersions = shared
 	default:
@@ -65,8 +73,19 @@ func (c *conversion) common(policy, binding matching, p, b admissionv1.NamedRule
 	return r, len(r.APIVersions) > 0
 }
 
-func eventGroup(r admissionv1.NamedRuleWithOperations) bool {
-	return slices.Contains(r.APIGroups, "") || slices.Contains(r.APIGroups, eventsGroup)
+// eventsTwin is the rule for the events that are equivalent to those of a rule
+// which is about the events of one of their two groups.
+func eventsTwin(r admissionv1.NamedRuleWithOperations) (admissionv1.NamedRuleWithOperations, bool) {
+	core, other := slices.Contains(r.APIGroups, ""), slices.Contains(r.APIGroups, eventsGroup)
+	if core == other || slices.Contains(r.APIGroups, "*") || !isAbout(r, "events") || !covers(r.APIVersions, []string{"v1"}) {
+		return r, false
+	}
+	group := eventsGroup
+	if other {
+		group = ""
+	}
+	r.APIGroups, r.APIVersions, r.Resources = []string{group}, []string{"*"}, []string{"events"}
+	return r, true
 }
 
 func commonScope(a, b admissionv1.ScopeType) (admissionv1.ScopeType, bool) {

@@ -98,7 +98,7 @@ func Convert(p Pair) (*v1.ClusterAdmissionPolicy, []string, error) {
 		ObjectMeta: metav1.ObjectMeta{Name: p.Binding.Name},
 	}}
 	spec := p.Policy.Spec
-	c.out.Spec.BackgroundAudit = true
+	c.out.Spec.BackgroundAudit, c.out.Spec.PolicyServer = true, "default"
 	c.out.Spec.Mutating = p.Policy.Mutating
 	c.out.Spec.FailurePolicy = new(or(spec.FailurePolicy, admissionv1.Fail))
 	c.out.Spec.CEL = &v1.CELSpec{
