@@ -84,6 +84,7 @@ func homes() map[string][]string {
 		"k8s.io/apiextensions-apiserver":         {"manifest", "controller"},
 		"k8s.io/apimachinery":                    {"api/*", "policy", "runtime/cel", "runtime/celpolicy", "capability", "audit", "manifest", "vap", "controller", "install", "replica", "cmd/warder"},
 		"k8s.io/apiserver":                       {"runtime/cel", "runtime/celpolicy"},
+		"k8s.io/apiserver/pkg/cel/openapi":       {"runtime/cel", "controller"}, // schemas of a cluster
 		"k8s.io/client-go":                       {"capability", "audit", "controller", "install", "replica", "cmd/warder"},
 		"k8s.io/client-go/applyconfigurations":   {"runtime/cel"}, // the schema of the kinds that Kubernetes comes with
 		"k8s.io/client-go/kubernetes/scheme":     {"runtime/cel", "controller"},

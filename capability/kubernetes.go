@@ -13,21 +13,49 @@ import (
 
 // accessSpec is the spec of a SubjectAccessReview.
 type accessSpec struct {
-	User               string           `json:"user"`
-	Groups             []string         `json:"groups,omitempty"`
-	ResourceAttributes accessAttributes `json:"resourceAttributes"`
+	User        string                 `json:"user"`
+	UID         string                 `json:"uid,omitempty"`
+	Groups      []string               `json:"groups,omitempty"`
+	Extra       map[string][]string    `json:"extra,omitempty"`
+	Resource    *accessAttributes      `json:"resourceAttributes,omitempty"`
+	NonResource *nonResourceAttributes `json:"nonResourceAttributes,omitempty"`
 }
 
 // accessAttributes are resourceAttributes as the API server wants them: without
 // those that say nothing.
 type accessAttributes struct {
-	Group       *string `json:"group,omitempty"`
-	Name        *string `json:"name,omitempty"`
-	Namespace   *string `json:"namespace,omitempty"`
-	Resource    string  `json:"resource"`
-	Subresource *string `json:"subresource,omitempty"`
-	Verb        string  `json:"verb"`
-	Version     *string `json:"version,omitempty"`
+	Group         *string         `json:"group,omitempty"`
+	Name          *string         `json:"name,omitempty"`
+	Namespace     *string         `json:"namespace,omitempty"`
+	Resource      string          `json:"resource"`
+	Subresource   *string         `json:"subresource,omitempty"`
+	Verb          string          `json:"verb"`
+	Version       *string         `json:"version,omitempty"`
+	FieldSelector *accessSelector `json:"fieldSelector,omitempty"`
+	LabelSelector *accessSelector `json:"labelSelector,omitempty"`
+}
+
+type accessSelector struct {
+	Requirements []requirement `json:"requirements"`
+}
+
+// newAccessSpec is the question as the API server wants it.
+func newAccessSpec(r accessReview) accessSpec {
+	spec := accessSpec{User: r.User, UID: r.UID, Groups: r.Groups, Extra: r.Extra, NonResource: r.NonResource}
+	if a := r.Attributes; a != nil {
+		spec.Resource = &accessAttributes{
+			Group: a.Group, Name: a.Name, Namespace: a.Namespace, Resource: a.Resource, Subresource: a.Subresource, Verb: a.Verb, Version: a.Version,
+			FieldSelector: newAccessSelector(a.FieldSelector), LabelSelector: newAccessSelector(a.LabelSelector),
+		}
+	}
+	return spec
+}
+
+func newAccessSelector(requirements []requirement) *accessSelector {
+	if len(requirements) == 0 {
+		return nil
+	}
+	return &accessSelector{requirements}
 }
 
 // listAll answers kubernetes/list_resources_all.
@@ -128,14 +156,18 @@ func (h *Host) canI(ctx context.Context, payload []byte) ([]byte, error) {
 		return nil, err
 	}
 	r := f.Request
-	if err := h.mayReadIn(deref(r.Attributes.Namespace)); err != nil {
+	namespace := "" // of a path, which is in none
+	if r.Attributes != nil {
+		namespace = deref(r.Attributes.Namespace)
+	}
+	if err := h.mayReadIn(namespace); err != nil {
 		return nil, err
 	}
 	c, err := h.cluster()
 	if err != nil {
 		return nil, err
 	}
-	spec, err := json.Marshal(accessSpec{r.User, r.Groups, accessAttributes(r.Attributes)})
+	spec, err := json.Marshal(newAccessSpec(r))
 	if err != nil {
 		return nil, evaluated(err)
 	}

@@ -103,6 +103,12 @@ func TestKubernetesOperations(t *testing.T) {
 		{"can_i", can, `{"subject_access_review":{"groups":["g"],"resource_attributes":{"group":"apps","name":"","namespace":"x","resource":"deployments","subresource":null,"verb":"create","version":"v1"},"user":"alice"},"disable_cache":false}`,
 			`{"allowed":true,"reason":"r","evaluationError":"e"}`, ""},
 		{"can_i as Go's SDK spells it", can, `{"subject_access_review":{"groups":null,"resourceAttributes":{"resource":"pods","verb":"get"},"user":"bob"}}`, `{"allowed":true,"reason":"r","evaluationError":"e"}`, ""},
+		{"can_i list what selectors select", can, `{"subject_access_review":{"user":"u","uid":"7","extra":{"k":["v"]},"resource_attributes":{"verb":"list","resource":"pods",` +
+			`"field_selector":[{"key":"spec.nodeName","operator":"In","values":["n1"]}],"label_selector":[{"key":"app","operator":"Exists"}]}}}`, `{"allowed":true,"reason":"r","evaluationError":"e"}`, ""},
+		{"can_i read a path", can, `{"subject_access_review":{"user":"u","non_resource_attributes":{"path":"/healthz","verb":"get"}}}`, `{"allowed":true,"reason":"r","evaluationError":"e"}`, ""},
+		{"can_i of a path and a resource", can, `{"subject_access_review":{"user":"u","non_resource_attributes":{"path":"/","verb":"get"},"resource_attributes":{"verb":"get","resource":"pods"}}}`,
+			"", "`resource_attributes` and `non_resource_attributes` exclude each other"},
+		{"can_i of no path", can, `{"subject_access_review":{"user":"u","non_resource_attributes":{"verb":"get"}}}`, "", "missing field `path`"},
 		{"can_i without review", can, `{}`, "", "missing field `subject_access_review`"},
 		{"can_i without attributes", can, `{"subject_access_review":{"user":"a"}}`, "", "missing field `resource_attributes`"},
 		{"can_i without user", can, `{"subject_access_review":{"resource_attributes":{"resource":"pods","verb":"get"}}}`, "", "missing field `user`"},
@@ -122,6 +128,9 @@ func TestKubernetesOperations(t *testing.T) {
 	want := []string{
 		`{"apiVersion":"authorization.k8s.io/v1","kind":"SubjectAccessReview","metadata":{},"spec":{"user":"alice","groups":["g"],"resourceAttributes":{"group":"apps","name":"","namespace":"x","resource":"deployments","verb":"create","version":"v1"}}}`,
 		`{"apiVersion":"authorization.k8s.io/v1","kind":"SubjectAccessReview","metadata":{},"spec":{"user":"bob","resourceAttributes":{"resource":"pods","verb":"get"}}}`,
+		`{"apiVersion":"authorization.k8s.io/v1","kind":"SubjectAccessReview","metadata":{},"spec":{"user":"u","uid":"7","extra":{"k":["v"]},"resourceAttributes":{"resource":"pods","verb":"list",` +
+			`"fieldSelector":{"requirements":[{"key":"spec.nodeName","operator":"In","values":["n1"]}]},"labelSelector":{"requirements":[{"key":"app","operator":"Exists"}]}}}}`,
+		`{"apiVersion":"authorization.k8s.io/v1","kind":"SubjectAccessReview","metadata":{},"spec":{"user":"u","nonResourceAttributes":{"path":"/healthz","verb":"get"}}}`,
 	}
 	if diff := cmp.Diff(want, s.reviewed); diff != "" {
 		t.Errorf("reviews (-want +have):\n%s", diff)

@@ -59,9 +59,12 @@ type (
 		DisableCache bool         `json:"disable_cache"`
 	}
 	accessReview struct {
-		Groups     []string           `json:"groups"`
-		Attributes resourceAttributes `json:"resource_attributes"`
-		User       string             `json:"user"`
+		Groups      []string               `json:"groups"`
+		Attributes  *resourceAttributes    `json:"resource_attributes,omitempty"`
+		User        string                 `json:"user"`
+		UID         string                 `json:"uid,omitempty"`                     // an extension
+		Extra       map[string][]string    `json:"extra,omitempty"`                   // an extension
+		NonResource *nonResourceAttributes `json:"non_resource_attributes,omitempty"` // an extension
 	}
 	resourceAttributes struct {
 		Group       *string `json:"group"`
@@ -71,6 +74,18 @@ type (
 		Subresource *string `json:"subresource"`
 		Verb        string  `json:"verb"`
 		Version     *string `json:"version"`
+
+		FieldSelector []requirement `json:"field_selector,omitempty"` // an extension
+		LabelSelector []requirement `json:"label_selector,omitempty"` // an extension
+	}
+	nonResourceAttributes struct {
+		Path string `json:"path"`
+		Verb string `json:"verb"`
+	}
+	requirement struct {
+		Key      string   `json:"key"`
+		Operator string   `json:"operator"`
+		Values   []string `json:"values,omitempty"`
 	}
 	cryptoFields struct {
 		Request certificateQuestion `json:"request"`
@@ -173,10 +188,13 @@ func decodeCanI(payload []byte) (*canIFields, error) {
 		return nil, err
 	}
 	var review struct {
-		Groups     []string        `json:"groups"`
-		Attributes json.RawMessage `json:"resource_attributes"`
-		OfGoSDK    json.RawMessage `json:"resourceAttributes"`
-		User       string          `json:"user"`
+		Groups      []string            `json:"groups"`
+		Attributes  json.RawMessage     `json:"resource_attributes"`
+		OfGoSDK     json.RawMessage     `json:"resourceAttributes"`
+		User        string              `json:"user"`
+		UID         string              `json:"uid"`
+		Extra       map[string][]string `json:"extra"`
+		NonResource json.RawMessage     `json:"non_resource_attributes"`
 	}
 	if err := decode(outer.Review, &review, "user"); err != nil {
 		return nil, err
@@ -185,11 +203,20 @@ func decodeCanI(payload []byte) (*canIFields, error) {
 	if len(text) == 0 {
 		text = review.OfGoSDK
 	}
+	fields := &canIFields{DisableCache: outer.DisableCache}
+	fields.Request = accessReview{Groups: review.Groups, User: review.User, UID: review.UID, Extra: review.Extra}
+	if len(review.NonResource) > 0 && string(review.NonResource) != "null" {
+		if len(text) > 0 {
+			return nil, errors.New("`resource_attributes` and `non_resource_attributes` exclude each other")
+		}
+		fields.Request.NonResource = &nonResourceAttributes{}
+		return fields, decode(review.NonResource, fields.Request.NonResource, "path", "verb")
+	}
 	if len(text) == 0 {
 		return nil, errors.New("missing field `resource_attributes`")
 	}
-	fields := &canIFields{Request: accessReview{Groups: review.Groups, User: review.User}, DisableCache: outer.DisableCache}
-	if err := decode(text, &fields.Request.Attributes, "resource", "verb"); err != nil {
+	fields.Request.Attributes = &resourceAttributes{}
+	if err := decode(text, fields.Request.Attributes, "resource", "verb"); err != nil {
 		return nil, err
 	}
 	return fields, nil

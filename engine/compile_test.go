@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/warder-dev/warder/artifact"
-	"github.com/warder-dev/warder/library"
 	"github.com/warder-dev/warder/policy"
 )
 
@@ -212,7 +211,7 @@ func TestWhyAModuleIsNotFound(t *testing.T) {
 	}
 	missing := filepath.Join(t.TempDir(), "missing.wasm")
 	folder := t.TempDir()
-	names := strings.Join(library.Names(), ", ")
+	names := strings.Join(BuiltinNames(), ", ")
 	tests := []struct{ uri, want string }{
 		{"builtin://pod-priviledged", "no built-in policy has this name; did you mean pod-privileged?"},
 		{"builtin://x", "no built-in policy has this name; there are " + names},

@@ -71,8 +71,32 @@ func hostFunctions() []struct {
 			`{"subject_access_review":{"user":"alice","groups":["dev"],"resource_attributes":{"namespace":"prod","verb":"create","group":"apps","version":"v1","resource":"deployments"}},"disable_cache":false}`,
 			`{"allowed":true,"reason":"RBAC","evaluationError":"e"}`,
 			func(ctx context.Context) (any, error) {
-				return CanI(ctx, AccessReview{"alice", []string{"dev"}, ResourceAttributes{Namespace: "prod", Verb: "create", Group: "apps", Version: "v1", Resource: "deployments"}})
+				return CanI(ctx, AccessReview{
+					User: "alice", Groups: []string{"dev"},
+					Attributes: ResourceAttributes{Namespace: "prod", Verb: "create", Group: "apps", Version: "v1", Resource: "deployments"},
+				})
 			}, AccessStatus{Allowed: true, Reason: "RBAC", EvaluationError: "e"},
+		},
+		{
+			"can i list what selectors select", "kubernetes/can_i",
+			`{"subject_access_review":{"user":"u","resource_attributes":{"verb":"list","resource":"pods",` +
+				`"field_selector":[{"key":"spec.nodeName","operator":"In","values":["n1"]}],"label_selector":[{"key":"app","operator":"Exists"}]},` +
+				`"uid":"7","extra":{"k":["v"]}},"disable_cache":false}`,
+			`{"allowed":false,"denied":true}`,
+			func(ctx context.Context) (any, error) {
+				return CanI(ctx, AccessReview{User: "u", UID: "7", Extra: map[string][]string{"k": {"v"}}, Attributes: ResourceAttributes{
+					Verb: "list", Resource: "pods",
+					FieldSelector: []SelectorRequirement{{"spec.nodeName", "In", []string{"n1"}}}, LabelSelector: []SelectorRequirement{{Key: "app", Operator: "Exists"}},
+				}})
+			}, AccessStatus{Denied: true},
+		},
+		{
+			"can i read a path", "kubernetes/can_i",
+			`{"subject_access_review":{"user":"u","non_resource_attributes":{"path":"/healthz","verb":"get"}},"disable_cache":false}`,
+			`{"allowed":true}`,
+			func(ctx context.Context) (any, error) {
+				return CanI(ctx, AccessReview{User: "u", NonResource: &NonResourceAttributes{"/healthz", "get"}})
+			}, AccessStatus{Allowed: true},
 		},
 		{
 			"look up", "net/v1/dns_lookup_host", `"example.org"`, `{"ips":["192.0.2.1","2001:db8::1"]}`,

@@ -49,11 +49,19 @@ func ListResources(ctx context.Context, q ListQuery) (json.RawMessage, error) {
 	return askRaw(ctx, "kubernetes", "list_resources_by_namespace", q)
 }
 
-// AccessReview asks whether somebody may do something.
+// AccessReview asks whether somebody may do something: to a resource, or to a
+// path that is none.
 type AccessReview struct {
 	User       string             `json:"user"`
 	Groups     []string           `json:"groups,omitempty"`
-	Attributes ResourceAttributes `json:"resource_attributes"`
+	Attributes ResourceAttributes `json:"resource_attributes,omitzero"`
+
+	// What follows is an extension: Kubewarden's policy server ignores it.
+
+	UID   string              `json:"uid,omitempty"`
+	Extra map[string][]string `json:"extra,omitempty"`
+	// NonResource stands in place of Attributes.
+	NonResource *NonResourceAttributes `json:"non_resource_attributes,omitempty"`
 }
 
 // ResourceAttributes is what somebody would do to which resource.
@@ -65,6 +73,25 @@ type ResourceAttributes struct {
 	Resource    string `json:"resource"`
 	Subresource string `json:"subresource,omitempty"`
 	Name        string `json:"name,omitempty"`
+
+	// FieldSelector and LabelSelector say which objects a list, a watch or a
+	// deletion is about. They are an extension.
+	FieldSelector []SelectorRequirement `json:"field_selector,omitempty"`
+	LabelSelector []SelectorRequirement `json:"label_selector,omitempty"`
+}
+
+// NonResourceAttributes is what somebody would do to which path.
+type NonResourceAttributes struct {
+	Path string `json:"path"` // "/healthz"
+	Verb string `json:"verb"` // "get"
+}
+
+// SelectorRequirement is one condition of a selector.
+type SelectorRequirement struct {
+	Key string `json:"key"`
+	// Operator is In, NotIn, Exists or DoesNotExist.
+	Operator string   `json:"operator"`
+	Values   []string `json:"values,omitempty"`
 }
 
 // AccessStatus is the API server's answer to an AccessReview.

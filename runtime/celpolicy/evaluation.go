@@ -124,9 +124,9 @@ func (e *evaluation) evaluate(x expression) (ref.Val, error) {
 func (e *evaluation) ResolveName(name string) (any, bool) {
 	switch name {
 	case objectName:
-		return once(&e.object, func() ref.Val { return document(e.req.Object) }), true
+		return once(&e.object, func() ref.Val { return fromView(e.req.ViewObject()) }), true
 	case oldObjectName:
-		return once(&e.oldObject, func() ref.Val { return document(e.req.OldObject) }), true
+		return once(&e.oldObject, func() ref.Val { return fromView(e.req.ViewOldObject()) }), true
 	case requestName:
 		return once(&e.request, e.makeRequest), true
 	case namespaceName:
@@ -152,17 +152,22 @@ func once(kept *ref.Val, make func() ref.Val) ref.Val {
 	return *kept
 }
 
-// document is an object of the request, null if there is none.
-func document(text []byte) ref.Val {
-	if text == nil {
-		return types.NullValue
-	}
-	return fromJSON(text)
-}
-
-// makeRequest is the request as a policy gets it, objects included.
+// makeRequest is the request as a policy gets it. Its objects are those that
+// expressions know as object and oldObject.
 func (e *evaluation) makeRequest() ref.Val {
-	return fromJSON(e.req.AppendJSON(nil))
+	rest := *e.req
+	rest.Object, rest.OldObject = nil, nil
+	members := map[string]any{}
+	for name, v := range sdk.View(rest.AppendJSON(nil)).Members() {
+		members[name] = &lazy{view: v}
+	}
+	if e.req.Object != nil {
+		members[objectName], _ = e.ResolveName(objectName)
+	}
+	if e.req.OldObject != nil {
+		members[oldObjectName], _ = e.ResolveName(oldObjectName)
+	}
+	return types.NewStringInterfaceMap(lazyAdapter{}, members)
 }
 
 // findNamespace asks for the namespace of the request, null if it has none. A

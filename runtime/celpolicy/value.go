@@ -7,7 +7,6 @@ import (
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
-	"k8s.io/apimachinery/pkg/util/json"
 )
 
 // object is a value that has functions and no fields: what the kw libraries pass
@@ -49,16 +48,6 @@ func (o object) Value() any { return o.value }
 func as[T any](v ref.Val) T {
 	t, _ := v.Value().(T)
 	return t
-}
-
-// fromJSON makes a value of a JSON document. Numbers without a fraction are
-// integers, as in the API server's expressions.
-func fromJSON(text []byte) ref.Val {
-	var v any
-	if err := json.Unmarshal(text, &v); err != nil {
-		return types.WrapErr(err)
-	}
-	return types.DefaultTypeAdapter.NativeToValue(v)
 }
 
 // failed is an error of a function, which errors.Is and errors.As see through.
