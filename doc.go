@@ -43,6 +43,7 @@
 //     version, and api/v1alpha1 what is warder's own.
 //   - manifest makes Kubernetes objects of custom resources, and what an
 //     installation consists of. It is pure: the same input, the same bytes.
+//   - vap makes policies of ours of the API server's own.
 //   - controller reconciles: it applies what manifest makes, registers policies
 //     with the API server, and answers the webhooks for our own kinds.
 //   - replica makes an engine hold the policies that the API server has, and

@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/util/csaupgrade"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	v1 "github.com/warder-dev/warder/api/v1"
 	"github.com/warder-dev/warder/manifest"
 )
 
@@ -161,18 +162,22 @@ func (a *applier) applyWhole(ctx context.Context, desired client.Object) (change
 	whole.SetResourceVersion(live.GetResourceVersion())
 	whole.SetUID(live.GetUID())
 	if err := a.client.Update(ctx, whole); err != nil {
-		return did, fmt.Errorf("webhook configuration %q: %w", desired.GetName(), err)
+		return did, fmt.Errorf("%s %q: %w", desired.GetObjectKind().GroupVersionKind().Kind, desired.GetName(), err)
 	}
 	return changed, nil
 }
 
-// hooksOf are the webhooks of a configuration.
+// hooksOf are the webhooks of a configuration, or the spec of what the API server
+// enforces in their place.
 func hooksOf(o client.Object) any {
 	switch c := o.(type) {
 	case *admissionregv1.ValidatingWebhookConfiguration:
 		return c.Webhooks
 	case *admissionregv1.MutatingWebhookConfiguration:
 		return c.Webhooks
+	}
+	if object, ok := o.(v1.Object); ok {
+		return manifest.NativeSpec(object)
 	}
 	return nil
 }

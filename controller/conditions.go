@@ -24,6 +24,9 @@ const (
 	reasonOldGeneration  = "OlderGeneration"
 	reasonNotEnforced    = "NotRegistered"
 	reasonNotReached     = "NoReplicaAvailable"
+	reasonNative         = "EnforcedByAPIServer"
+	reasonNativeRefused  = "NotForAPIServer"
+	reasonNativeNew      = "TakenUpByAPIServer"
 	reasonVersionMatch   = "ConfigurationVersionMatch"
 	reasonMismatch       = "ConfigurationVersionMismatch"
 	reasonUnknownVersion = "UnknownConfigurationVersion"
@@ -46,6 +49,8 @@ type standing struct {
 	invalid, refused error
 	// enforced is where the API server asks; nil is nowhere.
 	enforced *v1.Enforcement
+	// native is about a policy that the API server is to enforce by itself.
+	native nativeStanding
 }
 
 // settled says that the policy is to be registered as its spec says.
@@ -72,16 +77,19 @@ func (s standing) status() v1.PolicyStatus {
 	set(v1.ConditionLoaded, loaded.Status, loaded.Reason, loaded.Message)
 	set(v1.ConditionEnforced, enforced.Status, enforced.Reason, enforced.Message)
 	ready := enforced
-	if loaded.Status != metav1.ConditionTrue {
-		ready = loaded
+	if loaded.Status != metav1.ConditionTrue && !s.native.wanted {
+		ready = loaded // what the API server enforces does not need the policy server
 	}
 	set(v1.ConditionReady, ready.Status, ready.Reason, ready.Message)
 
 	// Kubewarden's. Its pods are our replicas, and its configuration versions our
 	// generations.
-	if s.enforced != nil {
+	switch {
+	case s.enforced != nil && s.enforced.At == v1.AtAPIServer:
+		set(v1.ConditionPolicyActive, metav1.ConditionTrue, v1.ConditionPolicyActive, "The API server enforces the policy by itself")
+	case s.enforced != nil:
 		set(v1.ConditionPolicyActive, metav1.ConditionTrue, v1.ConditionPolicyActive, "The policy webhook has been created")
-	} else {
+	default:
 		set(v1.ConditionPolicyActive, metav1.ConditionFalse, v1.ConditionPolicyActive, "The policy webhook has not been created")
 	}
 	switch {
@@ -101,6 +109,8 @@ func (s standing) status() v1.PolicyStatus {
 // state is Kubewarden's. A policy that is active stays so while it changes.
 func (s standing) state() v1.PolicyState {
 	switch {
+	case s.enforced != nil && s.enforced.At == v1.AtAPIServer:
+		return v1.Active
 	case s.policy.Serving.PolicyServer == "":
 		return v1.Unscheduled
 	case !s.server:
@@ -164,6 +174,9 @@ func (s standing) loaded(was *metav1.Condition) metav1.Condition {
 // enforcement says whether the API server asks for what the spec says.
 func (s standing) enforcement() metav1.Condition {
 	generation := s.policy.Object.GetGeneration()
+	if s.native.wanted {
+		return s.nativeEnforcement(generation)
+	}
 	switch {
 	case s.refused != nil:
 		return no(reasonRefused, s.refused.Error())
@@ -171,6 +184,8 @@ func (s standing) enforcement() metav1.Condition {
 		return no(reasonNotReached, fmt.Sprintf("no replica of policy server %q is available yet: its Service leads nowhere", s.policy.Serving.PolicyServer))
 	case s.enforced == nil:
 		return no(reasonNotEnforced, "no webhook asks for the policy")
+	case s.enforced.At == v1.AtAPIServer:
+		return no(reasonOldGeneration, fmt.Sprintf("the API server enforces generation %d by itself until a webhook asks for generation %d", s.enforced.Generation, generation))
 	case s.enforced.Generation != generation:
 		return no(reasonOldGeneration, fmt.Sprintf("the webhook is still that of generation %d", s.enforced.Generation))
 	}

@@ -40,6 +40,7 @@ type enforcer struct {
 	certs   *certKeeper
 	events  recorder
 	metrics *metrics
+	natives nativeKinds
 	pacer   pacer
 	servers memory[*serverMemory]
 }
@@ -47,10 +48,11 @@ type enforcer struct {
 // serverMemory is what is known of a policy server and not in the API server. It
 // is lost with the process; nothing but time is lost with it.
 type serverMemory struct {
-	revisions revisions
-	pulses    pulses
-	refused   map[types.UID]refusal
-	moving    map[types.UID]time.Time
+	revisions  revisions
+	pulses     pulses
+	refused    map[types.UID]refusal
+	moving     map[types.UID]time.Time
+	nativeSeen map[types.UID]nativeSeen
 }
 
 func newServerMemory() *serverMemory {
@@ -74,6 +76,10 @@ type round struct {
 	bundle     []byte
 	webhooks   manifest.WebhookSet
 	graceUntil time.Time
+
+	nativesNow  manifest.NativeObjects
+	natives     manifest.NativeSet
+	nativeUntil time.Time // when the next policy counts as enforced by the API server
 }
 
 func (e *enforcer) setup(m Manager) error {
@@ -84,6 +90,9 @@ func (e *enforcer) setup(m Manager) error {
 		Watches(&admissionregv1.MutatingWebhookConfiguration{}, mapped(e.serverCalled)).
 		Watches(&appsv1.Deployment{}, mapped(serverDeployed), builder.WithPredicates(podsReplaced())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(e.certs.everyServer))
+	for _, o := range e.natives.objects() {
+		b = b.Watches(o, mapped(serverDeployed))
+	}
 	for _, kind := range v1.Kinds() {
 		b = b.Watches(kind.New(), handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
 			// Also those that name no server: they are let go, too.
@@ -116,31 +125,34 @@ func (e *enforcer) Reconcile(ctx context.Context, req reconcile.Request) (reconc
 		}
 		e.plan(r)
 	}
+	notTaken := e.applyNatives(ctx, r)
 	if err := e.widen(ctx, r); err != nil {
 		for _, s := range r.policies {
 			s.enforced = s.policy.Status.Enforced // what is certain
 		}
-		return reconcile.Result{}, errors.Join(err, e.report(ctx, r))
+		return reconcile.Result{}, errors.Join(err, notTaken, e.report(ctx, r))
 	}
 	// What cannot be said may be just what is to be let go: a policy about everything
 	// whose server is away refuses the statuses of all.
 	notSaid := e.report(ctx, r)
 	if r.graceUntil.IsZero() {
-		if err := e.narrow(ctx, r); err != nil {
-			return reconcile.Result{}, errors.Join(err, notSaid)
+		if err := errors.Join(e.narrow(ctx, r), e.deleteNatives(ctx, r)); err != nil {
+			return reconcile.Result{}, errors.Join(err, notTaken, notSaid)
 		}
 		if err := e.release(ctx, r.going); err != nil {
 			return reconcile.Result{}, errors.Join(err, notSaid)
 		}
 	}
-	return reconcile.Result{RequeueAfter: r.next(time.Now())}, errors.Join(notHeld, notSaid)
+	return reconcile.Result{RequeueAfter: r.next(time.Now())}, errors.Join(notHeld, notTaken, notSaid)
 }
 
 // next is when to look again though nothing happens; zero is never.
 func (r *round) next(now time.Time) time.Duration {
 	at := r.due
-	if !r.graceUntil.IsZero() && (at.IsZero() || r.graceUntil.Before(at)) {
-		at = r.graceUntil
+	for _, until := range []time.Time{r.graceUntil, r.nativeUntil} {
+		if !until.IsZero() && (at.IsZero() || until.Before(at)) {
+			at = until
+		}
 	}
 	if at.IsZero() {
 		return 0
@@ -185,6 +197,9 @@ func (e *enforcer) look(ctx context.Context, name string) (*round, error) {
 		return nil, err
 	}
 	if r.current, err = configurationsOf(ctx, e.client); err != nil {
+		return nil, err
+	}
+	if r.nativesNow, err = e.nativeObjects(ctx); err != nil {
 		return nil, err
 	}
 	if !r.present {
@@ -273,8 +288,13 @@ func (e *enforcer) plan(r *round) {
 	}
 	for _, s := range r.policies {
 		s.refused, s.reachable = r.refusal(s.policy), r.reachable
+	}
+	e.planNatives(r, time.Now())
+	for _, s := range r.policies {
 		switch {
-		case !r.present:
+		case !r.present || s.native.effective:
+		case s.native.wanted: // the webhook that it may have goes when the API server enforces it
+			in.Unsettled = append(in.Unsettled, s.policy)
 		case s.settled():
 			in.Settled = append(in.Settled, s.policy)
 		default:
@@ -283,12 +303,16 @@ func (e *enforcer) plan(r *round) {
 	}
 	r.webhooks = manifest.Webhooks(in)
 	r.grace(time.Now())
+	e.replaceNatives(r)
 	for _, s := range r.policies {
 		name := s.policy.UniqueName()
 		s.refused = cmp.Or(r.webhooks.Refused[name], s.refused)
 		s.enforced = nil
 		if at, ok := r.webhooks.Enforced[name]; ok {
 			s.enforced = &at
+		}
+		if native := r.enforcedNatively(s); native != nil && (s.native.wanted || s.enforced == nil) {
+			s.enforced = native
 		}
 		if _, moving := r.moving[s.policy.Object.GetUID()]; moving && !r.graceUntil.IsZero() {
 			s.enforced = s.policy.Status.Enforced
@@ -305,7 +329,7 @@ func (r *round) grace(now time.Time) {
 	for _, s := range r.policies {
 		was := s.policy.Status.Enforced
 		at, ok := r.webhooks.Enforced[s.policy.UniqueName()]
-		if was == nil || !ok || was.Configuration == at.Configuration && was.Bundle == at.Bundle && was.Mutating == at.Mutating {
+		if was == nil || !ok || was.Configuration == at.Configuration && was.Bundle == at.Bundle && was.Mutating == at.Mutating && was.At == at.At {
 			continue
 		}
 		uid := s.policy.Object.GetUID()
@@ -323,10 +347,10 @@ func (r *round) grace(now time.Time) {
 
 // hold gives policies the finalizer that they have not got yet.
 func (e *enforcer) hold(ctx context.Context, r *round) error {
-	if !r.present {
-		return nil
-	}
 	return each(ctx, r.policies, func(ctx context.Context, s *standing) error {
+		if !r.present && !s.policy.AtAPIServer() {
+			return nil
+		}
 		err := addFinalizer(ctx, e.client, s.policy.Object)
 		s.held = err == nil
 		return err

@@ -136,6 +136,10 @@ func addLoops(m Manager, o Options) error {
 	if err != nil {
 		return err
 	}
+	natives, err := nativeKindsOf(m.GetRESTMapper())
+	if err != nil {
+		return err
+	}
 	c, live := m.GetClient(), m.GetAPIReader()
 	apply := newApplier(c, live)
 	certs := &certKeeper{Options: o, client: c, applier: apply}
@@ -143,7 +147,7 @@ func addLoops(m Manager, o Options) error {
 	return errors.Join(
 		certs.setup(m),
 		(&servers{Options: o, client: c, applier: apply, certs: certs, events: events}).setup(m),
-		(&enforcer{Options: o, client: c, live: live, applier: apply, certs: certs, events: events, metrics: gauge}).setup(m),
+		(&enforcer{Options: o, client: c, live: live, applier: apply, certs: certs, events: events, metrics: gauge, natives: natives}).setup(m),
 		m.AddHealthzCheck("ping", healthz.Ping),
 		m.AddReadyzCheck("ping", healthz.Ping),
 	)

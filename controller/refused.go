@@ -33,7 +33,7 @@ func (r *round) refusal(p v1.Policy) error {
 // returns the cause, so that there is a next round, without them.
 func (e *enforcer) findRefused(ctx context.Context, r *round, cause error) error {
 	for _, s := range r.policies {
-		if !s.settled() {
+		if !s.settled() || s.native.wanted {
 			continue
 		}
 		alone := manifest.Webhooks(manifest.WebhookInput{

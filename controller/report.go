@@ -70,7 +70,9 @@ func (e *enforcer) tell(s *standing, was v1.PolicyStatus) {
 	switch enforced.Reason {
 	case reasonEnforced:
 		note(corev1.EventTypeNormal, reasonEnforced, "Enforce", enforced.Message)
-	case reasonRefused:
-		note(corev1.EventTypeWarning, reasonRefused, "Enforce", enforced.Message)
+	case reasonNative:
+		note(corev1.EventTypeNormal, reasonNative, "Enforce", enforced.Message)
+	case reasonRefused, reasonNativeRefused:
+		note(corev1.EventTypeWarning, enforced.Reason, "Enforce", enforced.Message)
 	}
 }

@@ -195,7 +195,7 @@ func (c *servers) finish(ctx context.Context, ps *v1.PolicyServer) (reconcile.Re
 	for _, p := range policies {
 		// One that is only there for the finalizer of somebody else has no webhook.
 		released := !p.Object.GetDeletionTimestamp().IsZero() && !controllerutil.ContainsFinalizer(p.Object, v1.Finalizer)
-		if p.Status.Enforced != nil && !released {
+		if at := p.Status.Enforced; at != nil && at.At != v1.AtAPIServer && !released {
 			waiting = append(waiting, p.UniqueName())
 		}
 	}

@@ -58,6 +58,7 @@ func (c *policyCheck) all() {
 	} else if c.view.Single.Module == "" && c.view.Single.CEL == nil {
 		c.add(field.Required(spec.Child("module"), "must be non-empty"))
 	}
+	c.enforcedAt(spec)
 	c.asServer(spec)
 	c.cel(spec)
 }

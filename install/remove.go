@@ -183,10 +183,16 @@ func (c *Client) removeController(ctx context.Context, o RemoveOptions) error {
 	})
 }
 
-// webhookKinds are the kinds of webhook configurations.
+// webhookKinds are the kinds of webhook configurations, and of what the API server
+// enforces in their place.
 func webhookKinds() []schema.GroupVersionKind {
 	group := schema.GroupVersion{Group: "admissionregistration.k8s.io", Version: "v1"}
-	return []schema.GroupVersionKind{group.WithKind("ValidatingWebhookConfiguration"), group.WithKind("MutatingWebhookConfiguration")}
+	return []schema.GroupVersionKind{
+		group.WithKind("ValidatingWebhookConfiguration"), group.WithKind("MutatingWebhookConfiguration"),
+		// What the API server enforces by itself. Older ones do not know the last two.
+		group.WithKind("ValidatingAdmissionPolicyBinding"), group.WithKind("ValidatingAdmissionPolicy"),
+		group.WithKind("MutatingAdmissionPolicyBinding"), group.WithKind("MutatingAdmissionPolicy"),
+	}
 }
 
 // webhooks are all webhook configurations of warder's, or of Kubewarden's.

@@ -56,7 +56,7 @@ func celCases() []policyCase {
 
 		{"enforced by the API server", policy(validation, "enforceAt: APIServer"), "", true},
 		{"a module enforced by the API server", clusterPolicy("enforceAt: APIServer"), "", false},
-		{"a mutating policy enforced by the API server", policy(patch, "mutating: true", "enforceAt: APIServer"), "", false},
+		{"a mutating policy enforced by the API server", policy(patch, "mutating: true", "enforceAt: APIServer"), "", true},
 		{"enforced elsewhere", policy(validation, "enforceAt: Node"), "", false},
 	}
 }

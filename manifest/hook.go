@@ -42,7 +42,7 @@ func (p *plan) hook(pol v1.Policy, name, path string, rules []admissionv1.RuleWi
 		SideEffects:             or(m.SideEffects, admissionv1.SideEffectClassNone),
 		TimeoutSeconds:          or(m.TimeoutSeconds, defaultTimeout),
 		AdmissionReviewVersions: []string{"v1"},
-		MatchConditions:         p.conditionsOf(pol),
+		MatchConditions:         conditionsOf(pol, p.Options),
 	}
 	if pol.Mutating() {
 		never := admissionv1.NeverReinvocationPolicy

@@ -25,6 +25,8 @@ const (
 	// of which ContextReader is one.
 	ContextWatcher = "kubewarden-context-watcher"
 	ContextReader  = "warder-context-reader"
+	// ControllerContext binds the controller to ContextWatcher.
+	ControllerContext = "warder-controller-context"
 )
 
 // RoleContextAggregation is the label of ClusterRoles that add to ContextWatcher.
@@ -65,6 +67,9 @@ func rbac(o InstallOptions) []v1.Object {
 		userRole("view", list("get", "list", "watch")),
 		userRole("edit", list("create", "update", "patch", "delete", "deletecollection")),
 		bindCluster(Controller, Controller, subject),
+		// Who writes the binding of a policy that the API server enforces must be
+		// allowed to read its params, as the policy server is.
+		bindCluster(ControllerContext, ContextWatcher, subject),
 		bindCluster(ContextWatcher, ContextWatcher, []rbacv1.Subject{
 			{Kind: rbacv1.ServiceAccountKind, Name: ServerName("default"), Namespace: o.Namespace},
 		}),
@@ -80,7 +85,8 @@ func controllerRules() []rbacv1.PolicyRule {
 	bind := grant(list(rbacv1.GroupName), list("clusterroles"), list("bind"))
 	bind.ResourceNames = list(RoleServer)
 	return []rbacv1.PolicyRule{
-		grant(list("admissionregistration.k8s.io"), list("mutatingwebhookconfigurations", "validatingwebhookconfigurations"),
+		grant(list("admissionregistration.k8s.io"), list("mutatingwebhookconfigurations", "validatingwebhookconfigurations",
+			"mutatingadmissionpolicies", "mutatingadmissionpolicybindings", "validatingadmissionpolicies", "validatingadmissionpolicybindings"),
 			list("create", "delete", "get", "list", "patch", "update", "watch")),
 		grant(list(v1.GroupVersion().Group), kinds(""), list("get", "list", "patch", "update", "watch")),
 		grant(list(v1.GroupVersion().Group), kinds("/finalizers"), list("update")),

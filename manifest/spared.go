@@ -20,8 +20,8 @@ const (
 
 // conditionsOf are the match conditions of a policy, and the one that leaves out
 // what is spared.
-func (p *plan) conditionsOf(pol v1.Policy) []admissionv1.MatchCondition {
-	if p.Options.NoMatchConditions {
+func conditionsOf(pol v1.Policy, o Options) []admissionv1.MatchCondition {
+	if o.NoMatchConditions {
 		return nil
 	}
 	var all []admissionv1.MatchCondition
@@ -32,7 +32,7 @@ func (p *plan) conditionsOf(pol v1.Policy) []admissionv1.MatchCondition {
 	if len(spared) == 0 {
 		return all
 	}
-	expression := sparing(spared, p.Options.namespace())
+	expression := sparing(spared, o.namespace())
 	for i, c := range all {
 		// There is no place for another one, or the name is taken.
 		if c.Name == sparingName || len(all) == maxConditions && i == maxConditions-1 {

@@ -196,7 +196,7 @@ func (p *plan) keep(pol v1.Policy) {
 			continue
 		}
 		enforced := v1.Enforcement{Configuration: k.name, Mutating: k.mutating}
-		if was != nil && was.Configuration == k.name && was.Mutating == k.mutating {
+		if was != nil && was.At != v1.AtAPIServer && was.Configuration == k.name && was.Mutating == k.mutating {
 			enforced = *was
 		}
 		p.set.Enforced[name] = enforced

@@ -35,7 +35,7 @@ func FromResource(r v1.Policy, server v1.PolicyServerSpec) (Policy, error) {
 		Namespace:     r.Object.GetNamespace(),
 		Mode:          cmp.Or(Mode(r.Serving.Mode), Protect),
 		FailurePolicy: FailurePolicy(orDefault(r.Matching.FailurePolicy, defaultFailurePolicy)),
-		Bundles:       []string{BundleOf(r)},
+		Bundles:       bundles(r),
 		Rules:         RulesOf(r),
 		Workloads:     WorkloadsOf(r, server),
 	}
@@ -61,6 +61,14 @@ func FromResource(r v1.Policy, server v1.PolicyServerSpec) (Policy, error) {
 		p.AllowedToMutate, p.Message, p.Order = r.Single.Mutating, r.Single.Message, int(r.Single.Order)
 	}
 	return p, p.Validate()
+}
+
+// bundles is the one of the policy's webhook, none of a policy that has no webhook.
+func bundles(r v1.Policy) []string {
+	if r.AtAPIServer() {
+		return nil
+	}
+	return []string{BundleOf(r)}
 }
 
 // moduleOf is the part of a policy that members of groups have as well.

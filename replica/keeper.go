@@ -327,7 +327,9 @@ func (k *keeper) want(h *held) {
 func (k *keeper) bundles(h *held) []string {
 	names := map[string]bool{}
 	if h.goneUntil.IsZero() {
-		names[policy.BundleOf(h.resource)] = true
+		if !h.resource.AtAPIServer() {
+			names[policy.BundleOf(h.resource)] = true
+		}
 		if e := h.resource.Status.Enforced; e != nil && e.Bundle != "" && !strings.Contains(e.Bundle, "/") {
 			names[e.Bundle] = true
 		}

@@ -52,8 +52,15 @@ type Enforcement struct {
 	Generation int64 `json:"generation"`
 
 	// configuration is the name of the ValidatingWebhookConfiguration or
-	// MutatingWebhookConfiguration.
+	// MutatingWebhookConfiguration; at the API server, of the
+	// ValidatingAdmissionPolicy or MutatingAdmissionPolicy and of its binding.
 	Configuration string `json:"configuration"`
+
+	// at is "APIServer" if the API server enforces the policy by itself, and empty
+	// if it asks a webhook.
+	//
+	// +optional
+	At EnforceAt `json:"at,omitempty"`
 
 	// mutating says which of the two it is.
 	//

@@ -156,3 +156,6 @@ func (p Policy) OldName() string {
 
 // Mutating says whether the policy may change objects. Groups never do.
 func (p Policy) Mutating() bool { return p.Single != nil && p.Single.Mutating }
+
+// AtAPIServer says whether the API server is to enforce the policy by itself.
+func (p Policy) AtAPIServer() bool { return p.Single != nil && p.Single.EnforceAt == AtAPIServer }

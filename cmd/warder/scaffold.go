@@ -12,7 +12,7 @@ func newScaffold() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "scaffold",
 		Short:   "Print files to start from",
-		Long:    `scaffold prints files with comments, to be changed for what you need.`,
+		Long:    `scaffold prints files to start from, and what other files say in the words of warder.`,
 		Example: `  warder scaffold verification-config > verification.yml`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -22,7 +22,7 @@ func newScaffold() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newScaffoldVerificationConfig())
+	cmd.AddCommand(newScaffoldVerificationConfig(), newScaffoldVAP())
 	return cmd
 }
 
