@@ -1,0 +1,4 @@
+package e2e
+import (
+	_ "github.com/warder-dev/warder/capability"
+)
