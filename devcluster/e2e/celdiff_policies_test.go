@@ -45,7 +45,9 @@ func (r celRule) named() []admissionv1.NamedRuleWithOperations {
 
 // matches says whether the API server asks the policy.
 func (r celRule) matches(group, resource, operation string) bool {
-	has := func(list []string, word string) bool { return slices.Contains(list, "*") || slices.Contains(list, word) }
+	has := func(list []string, word string) bool {
+		return slices.Contains(list, "*") || slices.Contains(list, word)
+	}
 	if r.operations != nil && !slices.Contains(r.operations, admissionv1.OperationType(operation)) {
 		return false
 	}
@@ -223,7 +225,7 @@ func (g *celGenerator) validation(p *celPolicy) admissionv1.Validation {
 		}
 	}
 	if g.chance(50) {
-		reason := []metav1.StatusReason{metav1.StatusReasonForbidden, metav1.StatusReasonInvalid, metav1.StatusReasonUnauthorized, metav1.StatusReasonRequestEntityTooLarge}[g.IntN(4)]
+		reason := []metav1.StatusReason{metav1.StatusReasonForbidden, metav1.StatusReasonInvalid, metav1.StatusReasonRequestEntityTooLarge}[g.IntN(3)]
 		v.Reason = &reason
 	}
 	return v
