@@ -9,6 +9,7 @@ import (
 	"github.com/google/cel-go/common/types/traits"
 	"k8s.io/apimachinery/pkg/util/version"
 	admission "k8s.io/apiserver/pkg/admission/plugin/cel"
+	"k8s.io/apiserver/pkg/admission/plugin/webhook/matchconditions"
 	apiservercel "k8s.io/apiserver/pkg/cel"
 	"k8s.io/apiserver/pkg/cel/environment"
 )
@@ -19,10 +20,11 @@ import (
 // expression is compiled, and so one that changes hands does for all. An
 // environment for each, as the API server has it, would be 100 KB and 2 ms.
 type kubernetes struct {
-	mu        sync.Mutex
-	admission admission.Compiler
-	parser    *celgo.Env
-	variables *apiservercel.DeclType
+	mu         sync.Mutex
+	admission  admission.Compiler
+	conditions admission.Compiler // without variables, which matchConditions do not have
+	parser     *celgo.Env
+	variables  *apiservercel.DeclType
 }
 
 // sharedCompiler makes the one compiler of the process, when it is first wanted.
@@ -46,7 +48,7 @@ func newCompiler() (*kubernetes, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &kubernetes{admission: admission.NewCompiler(set), parser: parser, variables: variables}, nil
+	return &kubernetes{admission: admission.NewCompiler(set), conditions: admission.NewCompiler(base), parser: parser, variables: variables}, nil
 }
 
 // begin starts with another policy, and holds the compiler until end is called.
@@ -61,7 +63,11 @@ func (c *kubernetes) begin() (end func()) {
 
 // compile compiles one expression.
 func (c *kubernetes) compile(e admission.ExpressionAccessor, options admission.OptionalVariableDeclarations) (admission.CompilationResult, error) {
-	result := c.admission.CompileCELExpression(e, options, environment.StoredExpressions)
+	compiler := c.admission
+	if _, ok := e.(*matchconditions.MatchCondition); ok {
+		compiler = c.conditions
+	}
+	result := compiler.CompileCELExpression(e, options, environment.StoredExpressions)
 	if result.Error == nil {
 		return result, nil
 	}
