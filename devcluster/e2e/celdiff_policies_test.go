@@ -113,11 +113,11 @@ func (g *celGenerator) policy(name string, turn int) *celPolicy {
 	if turn%3 == 0 || g.chance(15) {
 		g.params(p)
 	}
+	for i := range g.IntN(3) * g.IntN(2) { // these do not have the variables
+		p.spec.MatchConditions = append(p.spec.MatchConditions, admissionv1.MatchCondition{Name: "c" + strconv.Itoa(i), Expression: g.condition(p)})
+	}
 	if turn%2 == 0 || g.chance(20) {
 		g.variables(p)
-	}
-	for i := range g.IntN(3) * g.IntN(2) {
-		p.spec.MatchConditions = append(p.spec.MatchConditions, admissionv1.MatchCondition{Name: "c" + strconv.Itoa(i), Expression: g.condition(p)})
 	}
 	for range 1 + g.IntN(2) + g.IntN(2)*g.IntN(3) {
 		p.spec.Validations = append(p.spec.Validations, g.validation(p))
@@ -215,7 +215,7 @@ func (g *celGenerator) validation(p *celPolicy) admissionv1.Validation {
 			`'name ' + object.metadata.name`, `'%s is refused'.format([object.metadata.name])`, `'no such thing: ' + object.nothere`, `''`, `'   '`,
 			`'two\nlines'`, tooLong, `request.operation + ' by ' + request.userInfo.username`, `'in ' + namespaceObject.metadata.labels.env`,
 			`'  trimmed\n'`, `object == null ? 'gone' : 'kind ' + object.kind`, `string(object.metadata.name.size()) + ' letters'`,
-			`'was ' + oldObject.metadata.name`, `'labels: ' + object.metadata.labels.map(k, k).join(', ')`,
+			`'was ' + oldObject.metadata.name`, `'labels: ' + object.metadata.labels.map(k, k).sort().join(', ')`,
 		})
 		if len(p.spec.Variables) > 0 && g.chance(40) {
 			v.MessageExpression = "'have ' + string(dyn(variables." + p.spec.Variables[g.IntN(len(p.spec.Variables))].Name + "))"

@@ -128,10 +128,16 @@ func (g requestGenerator) write(path, apiVersion, kind string, object, change ma
 		change["metadata"] = meta
 		return celRequest{method: http.MethodPatch, path: path + "/" + meta["name"].(string), body: change}
 	default:
-		body := map[string]any{"apiVersion": "v1", "kind": "DeleteOptions"}
+		body := deleteOptions()
 		g.maybe(50, body, "propagationPolicy", g.one("Orphan", "Background"))
 		return celRequest{method: http.MethodDelete, path: path + "/" + g.one(stored()...), body: body}
 	}
+}
+
+// deleteOptions say themselves that nothing is to happen: with a body the query
+// does not count.
+func deleteOptions() map[string]any {
+	return map[string]any{"apiVersion": "v1", "kind": "DeleteOptions", "dryRun": []any{"All"}}
 }
 
 func (g requestGenerator) container(name string) map[string]any {
@@ -279,7 +285,7 @@ func (g requestGenerator) namespace() celRequest {
 	case 0:
 		return celRequest{method: http.MethodPatch, path: "/api/v1/namespaces/{ns}", body: map[string]any{"metadata": map[string]any{"labels": g.subset(60, "env", "test", "team", "ops")}}}
 	case 1:
-		return celRequest{method: http.MethodDelete, path: "/api/v1/namespaces/{ns}", body: map[string]any{"apiVersion": "v1", "kind": "DeleteOptions"}}
+		return celRequest{method: http.MethodDelete, path: "/api/v1/namespaces/{ns}", body: deleteOptions()}
 	default:
 		return celRequest{method: http.MethodPost, path: "/api/v1/namespaces", body: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": meta}}
 	}

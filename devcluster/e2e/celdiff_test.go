@@ -66,13 +66,17 @@ func TestDecisionsAreTheAPIServers(t *testing.T) {
 
 	var compared, unjudged, different, failures atomic.Int64
 	var mu sync.Mutex
-	shown := map[string]int{}
+	shown, refused := map[string]int{}, map[string]int{}
 	c.sendAll(len(answers), func(i int) error {
 		r := requests[i/celGroups]
 		req := c.request(id(i))
 		if req == nil {
-			if unjudged.Add(1) < 5 {
-				t.Logf("%s: not judged: %d %s", r, answers[i].code, answers[i].body)
+			unjudged.Add(1)
+			mu.Lock()
+			defer mu.Unlock()
+			if why := fmt.Sprint(r.method, " ", r.path, " ", answers[i].code); refused[why] == 0 {
+				refused[why]++
+				t.Logf("%s: not judged: %d %.300s", r, answers[i].code, answers[i].body)
 			}
 			return nil
 		}
