@@ -34,6 +34,15 @@ import (
 // names.
 func denier(t *testing.T, names ...string) (server *httptest.Server, caBundle []byte) {
 	t.Helper()
+	return webhookServer(t, func(_ context.Context, path string, review *admissionv1.AdmissionReview) {
+		review.Response.Result = &metav1.Status{Message: "asked at " + path + " by " + review.Request.UserInfo.Username}
+	}, names...)
+}
+
+// webhookServer is a webhook under a certificate for the names. What answer is
+// given has a request and an empty response.
+func webhookServer(t *testing.T, answer func(ctx context.Context, path string, review *admissionv1.AdmissionReview), names ...string) (server *httptest.Server, caBundle []byte) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -59,10 +68,8 @@ func denier(t *testing.T, names ...string) (server *httptest.Server, caBundle []
 			http.Error(w, "no review", http.StatusBadRequest)
 			return
 		}
-		review.Response = &admissionv1.AdmissionResponse{
-			UID:    review.Request.UID,
-			Result: &metav1.Status{Message: "asked at " + r.URL.Path + " by " + review.Request.UserInfo.Username},
-		}
+		review.Response = &admissionv1.AdmissionResponse{UID: review.Request.UID}
+		answer(r.Context(), r.URL.Path, &review)
 		if err := json.NewEncoder(w).Encode(review); err != nil {
 			t.Error(err)
 		}

@@ -31,9 +31,10 @@ func (b *build) check(spec Spec, opts Options) {
 }
 
 // reasons are those that a validation may give. Source: the validation of
-// ValidatingAdmissionPolicy.
+// ValidatingAdmissionPolicy, which refuses the Unauthorized that its
+// documentation names.
 func reasons() []metav1.StatusReason {
-	return []metav1.StatusReason{metav1.StatusReasonForbidden, metav1.StatusReasonInvalid, metav1.StatusReasonRequestEntityTooLarge, metav1.StatusReasonUnauthorized}
+	return []metav1.StatusReason{metav1.StatusReasonForbidden, metav1.StatusReasonInvalid, metav1.StatusReasonRequestEntityTooLarge}
 }
 
 func (b *build) checkValidations(validations []admissionv1.Validation) {

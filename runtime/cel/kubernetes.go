@@ -9,6 +9,7 @@ import (
 	"github.com/google/cel-go/common/types/traits"
 	"k8s.io/apimachinery/pkg/util/version"
 	admission "k8s.io/apiserver/pkg/admission/plugin/cel"
+	"k8s.io/apiserver/pkg/admission/plugin/webhook/matchconditions"
 	apiservercel "k8s.io/apiserver/pkg/cel"
 	"k8s.io/apiserver/pkg/cel/environment"
 )
@@ -19,11 +20,12 @@ import (
 // expression is compiled, and so one that changes hands does for all. An
 // environment for each, as the API server has it, would be 100 KB and 2 ms.
 type kubernetes struct {
-	mu        sync.Mutex
-	admission admission.Compiler
-	lean      *lean
-	parser    *celgo.Env
-	variables *apiservercel.DeclType
+	mu         sync.Mutex
+	admission  admission.Compiler
+	conditions admission.Compiler // without variables, which matchConditions do not have
+	lean       *lean
+	parser     *celgo.Env
+	variables  *apiservercel.DeclType
 }
 
 // sharedCompiler makes the one compiler of the process, when it is first wanted.
@@ -51,7 +53,9 @@ func newCompiler() (*kubernetes, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &kubernetes{admission: admission.NewCompiler(set), lean: planner, parser: parser, variables: variables}, nil
+	return &kubernetes{
+		admission: admission.NewCompiler(set), conditions: admission.NewCompiler(base), lean: planner, parser: parser, variables: variables,
+	}, nil
 }
 
 // begin starts with another policy, and holds the compiler until end is called.
@@ -66,10 +70,13 @@ func (c *kubernetes) begin() (end func()) {
 
 // compile compiles one expression.
 func (c *kubernetes) compile(e admission.ExpressionAccessor, options admission.OptionalVariableDeclarations) (admission.CompilationResult, error) {
-	if result, ok := c.lean.compile(e, options); ok {
+	compiler := c.admission
+	if _, ok := e.(*matchconditions.MatchCondition); ok {
+		compiler = c.conditions
+	} else if result, ok := c.lean.compile(e, options); ok {
 		return result, nil
 	}
-	result := c.admission.CompileCELExpression(e, options, environment.StoredExpressions)
+	result := compiler.CompileCELExpression(e, options, environment.StoredExpressions)
 	if result.Error == nil {
 		return result, nil
 	}
