@@ -19,8 +19,6 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/warder-dev/warder/artifact"
-	"github.com/warder-dev/warder/library"
-	"github.com/warder-dev/warder/sdk"
 )
 
 func newInspect() *cobra.Command {
