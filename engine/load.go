@@ -161,6 +161,7 @@ func (ent *entry) under(p policy.Policy, stamp string) *entry {
 // bare is what a policy's program is made of: its policy without all that is
 // looked at when it is asked.
 func bare(p policy.Policy) policy.Policy {
+	p = Answering(p)
 	p.Mode, p.Message, p.FailurePolicy, p.AllowedToMutate, p.Timeout = "", "", "", false, 0
 	p.Bundles, p.Order, p.Rules = nil, 0, nil
 	p.Workloads, p.WorkloadTemplates = "", nil
@@ -201,11 +202,14 @@ func (ent *entry) outlasts(failed *entry, why error) bool {
 	if ent == nil || ent.err != nil || ent.degraded != nil && failed.group != nil {
 		return false
 	}
-	return !isUnverified(why) || !slices.Equal(ent.policy.Modules(), failed.policy.Modules())
+	return !isUnverified(why) || !slices.Equal(Answering(ent.policy).Modules(), Answering(failed.policy).Modules())
 }
 
 func (e *Engine) logLoaded(ent *entry) {
 	log := e.opts.Log.With("policy", ent.policy.ID, "module", ent.policy.Module)
+	if name := instead(ent.policy); name != "" {
+		log = log.With("builtin", name)
+	}
 	log.Info("policy loaded", "runtime", ent.runtime, "reference", ent.ref, "took", time.Since(ent.since))
 	if g, ok := ent.program.(guestProgram); ok {
 		if mode, why := g.Isolation(); mode == runtime.Fresh && e.opts.Isolation == runtime.Snapshot {
@@ -216,6 +220,7 @@ func (e *Engine) logLoaded(ent *entry) {
 
 // stampOf changes when a module of the policy does.
 func (e *Engine) stampOf(p policy.Policy) string {
+	p = Answering(p)
 	if p.Group == nil {
 		return e.opts.Stamp(p.Module)
 	}

@@ -27,6 +27,9 @@ type Policy struct {
 	Namespace string
 	// Module is where the module is: builtin://NAME, file:///PATH and so on.
 	Module string
+	// PreferBuiltin lets a built-in answer that stands for the module, if there is
+	// one; of a group, for those of its members. An extension of warder.
+	PreferBuiltin bool
 	// Settings are the policy's own, a JSON object; nil is the empty object.
 	Settings json.RawMessage
 	Mode     Mode
