@@ -9,6 +9,9 @@ help: ## say what make can do
 build: ## build bin/warder, one static binary
 	CGO_ENABLED=0 go build -trimpath -o bin/warder ./cmd/warder
 
+policies: ## build the built-in policies as WebAssembly modules into bin/policies, ready to push
+	go run ./cmd/warder build-policies -o bin/policies
+
 image: ## build the OCI image into bin/image, without Docker; IMAGE=--help lists flags
 	go -C tools run ./image $(IMAGE)
 
@@ -57,4 +60,4 @@ cover: ## say how much of the code the tests run
 	@mkdir -p bin; go test -timeout 15m -coverpkg=./... -coverprofile=bin/cover.out ./...
 	go tool cover -func=bin/cover.out | tail -n 1
 
-.PHONY: help build image test lint bench bench-cluster e2e devcluster demo conformance fuzz generate cover
+.PHONY: help build policies image test lint bench bench-cluster e2e devcluster demo conformance fuzz generate cover

@@ -52,6 +52,7 @@ func mayImport() map[string][]string {
 		"artifact":               {"wasm", "sdk"},
 		"review":                 {"sdk"},
 		"policy":                 {"api/v1", "sdk"},
+		"library/schema":         {"sdk"}, // describes settings; not for guests
 		"library/*":              {"sdk", "library/internal/*"},
 		"library/internal/*":     {"sdk"}, // what several built-ins share
 		"examples/*":             {"sdk"},

@@ -73,6 +73,9 @@ func (h *Handler) describePolicies() string {
 	var b strings.Builder
 	for _, s := range h.engine.Statuses() {
 		fmt.Fprintf(&b, "%s: %v", s.ID, s.State)
+		if s.Builtin != "" {
+			fmt.Fprintf(&b, ", by builtin://%s", s.Builtin)
+		}
 		if s.Error != "" {
 			fmt.Fprintf(&b, ": %s", strings.ReplaceAll(s.Error, "\n", "; "))
 		}

@@ -156,6 +156,15 @@ func (r Reference) Image() string {
 	return hubName(r.image.Name())
 }
 
+// Repository returns the full name of an image without tag and digest; it is
+// empty when the reference is of something else.
+func (r Reference) Repository() string {
+	if r.image == nil {
+		return ""
+	}
+	return hubName(r.image.Context().Name())
+}
+
 // hubName names Docker Hub as people do, not by the host that answers for it.
 func hubName(image string) string {
 	if rest, ok := strings.CutPrefix(image, name.DefaultRegistry+"/"); ok {
@@ -170,7 +179,7 @@ func (r Reference) Pinned(digest string) string {
 	if r.image == nil {
 		return ""
 	}
-	return string(Registry) + "://" + hubName(r.image.Context().Name()) + "@" + digest
+	return string(Registry) + "://" + r.Repository() + "@" + digest
 }
 
 // Digest returns the digest that the reference is pinned to, if any.

@@ -251,7 +251,7 @@ func (t *template) policyServer() {
 		"maxUnavailable":                 t.token("set .Values.policyServer.maxUnavailable"),
 	}
 	for _, name := range []string{
-		"env", "annotations", "labels", "securityContexts", "insecureSources", "limits", "requests", "workloadTemplates",
+		"env", "annotations", "labels", "securityContexts", "insecureSources", "limits", "requests", "workloadTemplates", "preferBuiltins",
 	} {
 		spec[name] = t.token("with .Values.policyServer." + name)
 	}

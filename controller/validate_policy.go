@@ -36,7 +36,8 @@ type policyCheck struct {
 	view       v1.Policy
 	old        *v1.Policy // nil of a new one
 	conditions *cel.MatchConditions
-	policy     policy.Policy // as a server has it
+	server     v1.PolicyServerSpec // as far as it matters here
+	policy     policy.Policy       // as a server has it
 }
 
 func (c *policyCheck) add(errs ...*field.Error) { c.errs = append(c.errs, errs...) }
@@ -218,7 +219,7 @@ func (c *policyCheck) seconds(path *field.Path, value *int32) {
 // they refuse. What was found already is not said twice.
 func (c *policyCheck) asServer(spec *field.Path) {
 	var err error
-	c.policy, err = policy.FromResource(c.view, v1.PolicyServerSpec{})
+	c.policy, err = policy.FromResource(c.view, c.server)
 	known := make([]string, len(c.errs))
 	for i, e := range c.errs {
 		known[i] = e.Field

@@ -28,7 +28,7 @@ func (w *kindWebhooks) settings(ctx context.Context, c *policyCheck) field.Error
 	var errs field.ErrorList
 	for _, name := range slices.Sorted(maps.Keys(c.policy.Group.Members)) {
 		m := c.policy.Group.Members[name]
-		m.ID, m.Namespace = c.policy.ID+"/"+policy.ID(name), c.policy.Namespace
+		m.ID, m.Namespace, m.PreferBuiltin = c.policy.ID+"/"+policy.ID(name), c.policy.Namespace, c.policy.PreferBuiltin
 		errs = append(errs, w.settingsOf(ctx, c, m, spec.Child("policies").Key(name))...)
 	}
 	return errs

@@ -36,6 +36,7 @@ func fakeCluster(t testing.TB) client.Reader {
 	in := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: "warder", Name: name} }
 	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(
 		&v1.PolicyServer{ObjectMeta: metav1.ObjectMeta{Name: "default"}},
+		&v1.PolicyServer{ObjectMeta: metav1.ObjectMeta{Name: "builtins"}, Spec: v1.PolicyServerSpec{PreferBuiltins: true}},
 		&corev1.Secret{ObjectMeta: in("pull"), Type: corev1.SecretTypeDockerConfigJson},
 		&corev1.Secret{ObjectMeta: in("opaque"), Type: corev1.SecretTypeOpaque},
 		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "other", Name: "elsewhere"}, Type: corev1.SecretTypeDockerConfigJson},
@@ -51,6 +52,8 @@ func settingsOfTests(_ context.Context, p policy.Policy) error {
 	switch {
 	case p.Module == "builtin://none":
 		return &ModuleError{errors.New("no built-in policy has this name; did you mean some?")}
+	case p.Module == "registry://ghcr.io/acme/preferred:v1" && p.PreferBuiltin:
+		return errors.New("the built-in does not take them")
 	case p.Module == "builtin://slow":
 		return fmt.Errorf("module: %w", context.DeadlineExceeded)
 	case p.Module == "builtin://picky" && string(p.Settings) != `{"ok":true}`:
@@ -235,6 +238,10 @@ func TestPoliciesAreValidated(t *testing.T) {
 
 		{"settings that the module refuses", clusterAP, "module: builtin://picky\nsettings: {ok: false}\n", `spec.settings: Invalid value: {"ok":false}: ok must be true`},
 		{"no settings, which the module refuses", clusterAP, "module: builtin://picky\n", `spec.settings: Invalid value: null: ok must be true`},
+		{"settings that the built-in of the server refuses", clusterAP, "policyServer: builtins\nmodule: ghcr.io/acme/preferred:v1\n", "spec.settings: Invalid value: null: the built-in does not take them"},
+		{"settings of a member that the built-in of the server refuses", capg, "policyServer: builtins\npolicies: {a: {module: builtin://any}, b: {module: 'registry://ghcr.io/acme/preferred:v1'}}\n",
+			"spec.policies[b].settings: Invalid value: null: the built-in does not take them"},
+		{"settings on a server that prefers no built-ins", clusterAP, "module: ghcr.io/acme/preferred:v1\n", ""},
 		{"settings that the module takes", clusterAP, "module: builtin://picky\nsettings: {ok: true}\n", ""},
 		{"long settings are not repeated", clusterAP, "module: builtin://picky\nsettings: {a: '" + strings.Repeat("x", 300) + "'}\n", `spec.settings: Invalid value: ok must be true`},
 		{"settings of members", capg, "policies: {a: {module: builtin://picky}, b: {module: builtin://none}}\n",

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -141,6 +142,7 @@ func (w *kindWebhooks) validate(ctx context.Context, object, old v1.Object) find
 	if before, ok := v1.View(old); ok {
 		check.old = &before
 	}
+	check.server = w.serverOf(ctx, p)
 	check.all()
 	check.errs = append(check.errs, w.settings(ctx, check)...)
 	if len(check.errs) == 0 {
@@ -148,6 +150,17 @@ func (w *kindWebhooks) validate(ctx context.Context, object, old v1.Object) find
 		check.warnOfTypes(w.opts.Types)
 	}
 	return check.finding
+}
+
+// serverOf returns what of the spec of the policy's server decides how its modules
+// are checked; nothing when there is no such server yet.
+func (w *kindWebhooks) serverOf(ctx context.Context, p v1.Policy) v1.PolicyServerSpec {
+	var server v1.PolicyServer
+	key := client.ObjectKey{Name: cmp.Or(p.Serving.PolicyServer, defaultPolicyServer)}
+	if err := w.opts.Client.Get(ctx, key, &server); err != nil {
+		return v1.PolicyServerSpec{}
+	}
+	return v1.PolicyServerSpec{PreferBuiltins: server.Spec.PreferBuiltins}
 }
 
 // sameSpec reports whether two objects say the same in their specs.

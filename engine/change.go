@@ -132,7 +132,7 @@ func (e *Engine) begin(ctx context.Context, p policy.Policy) *task {
 // want says which modules a task may fetch, so that others fetch them with it.
 func (e *Engine) want(t *task) {
 	t.stamp = e.stampOf(t.policy) // first: what is fetched is never older
-	t.wants = e.fetches.want(t.policy.Modules())
+	t.wants = e.fetches.want(Answering(t.policy).Modules())
 }
 
 // load does the task. It is not published yet.

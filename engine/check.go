@@ -11,7 +11,7 @@ import (
 // *LoadError.
 func (e *Engine) Check(ctx context.Context, p policy.Policy) error {
 	ent := newEntry(p, "")
-	w := e.fetches.want(p.Modules())
+	w := e.fetches.want(Answering(p).Modules())
 	defer w.leave()
 	if err := e.compileModule(ctx, ent, w); err != nil {
 		return err

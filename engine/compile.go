@@ -185,7 +185,7 @@ func (e *Engine) compileEntry(ctx context.Context, ent *entry, w wants) *LoadErr
 
 // compileModule makes the program of a policy.
 func (e *Engine) compileModule(ctx context.Context, ent *entry, w wants) *LoadError {
-	p := ent.policy
+	p := Answering(ent.policy)
 	failed := func(stage LoadStage, err error) *LoadError { return &LoadError{p.ID, stage, err} }
 	grants, err := policy.ParseGrants(p.HostCapabilities)
 	if err != nil {
@@ -208,7 +208,11 @@ func (e *Engine) compileModule(ctx context.Context, ent *entry, w wants) *LoadEr
 			host = nil
 		}
 		if ent.program, err = native.New(b.Policy, p.Settings, host); err != nil {
-			return failed(StageSettings, &runtime.SettingsError{Message: err.Error()})
+			bad := &runtime.SettingsError{Message: err.Error()}
+			if instead(ent.policy) != "" {
+				bad.Message += " (" + p.Module + " answers in place of " + ent.policy.Module + ")"
+			}
+			return failed(StageSettings, bad)
 		}
 		return nil
 	}

@@ -251,9 +251,12 @@ const (
 
 // Status says how a policy stands.
 type Status struct {
-	ID        policy.ID   `json:"id"`
-	State     State       `json:"state"`
-	Module    string      `json:"module"`
+	ID     policy.ID `json:"id"`
+	State  State     `json:"state"`
+	Module string    `json:"module"`
+	// Builtin is the built-in that answers in place of Module, empty when none
+	// does.
+	Builtin   string      `json:"builtin,omitempty"`
 	Digest    string      `json:"digest,omitempty"`
 	Runtime   string      `json:"runtime,omitempty"`
 	Isolation string      `json:"isolation,omitempty"`
@@ -295,7 +298,7 @@ func (e *Engine) Status(id policy.ID) (Status, bool) {
 func (ent *entry) status() Status {
 	s := Status{
 		ID: ent.policy.ID, State: Loaded, Module: ent.policy.Module, Digest: ent.digest,
-		Runtime: ent.runtime, Mode: ent.policy.Mode, Since: ent.since, Reference: ent.ref,
+		Runtime: ent.runtime, Mode: ent.policy.Mode, Since: ent.since, Reference: ent.ref, Builtin: instead(ent.policy),
 	}
 	if g, ok := ent.program.(guestProgram); ok {
 		mode, why := g.Isolation()

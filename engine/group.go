@@ -54,7 +54,7 @@ func (ent *entry) member(name string) *entry {
 // calls and URLs call it. Asked on its own it protects.
 func memberPolicy(p policy.Policy, name string) policy.Policy {
 	m := p.Group.Members[name]
-	m.ID, m.Namespace = memberID(p.ID, name), p.Namespace
+	m.ID, m.Namespace, m.PreferBuiltin = memberID(p.ID, name), p.Namespace, p.PreferBuiltin
 	m.Mode, m.FailurePolicy = policy.Protect, policy.Fail
 	return m
 }

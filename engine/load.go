@@ -162,6 +162,7 @@ func (ent *entry) under(p policy.Policy, stamp string) *entry {
 // looked at when it is asked. One in CEL is made with its failurePolicy: that
 // decides what a rejection says.
 func bare(p policy.Policy) policy.Policy {
+	p = Answering(p)
 	if p.CEL == nil {
 		p.FailurePolicy = ""
 	}
@@ -205,11 +206,14 @@ func (ent *entry) outlasts(failed *entry, why error) bool {
 	if ent == nil || ent.err != nil || ent.degraded != nil && failed.group != nil {
 		return false
 	}
-	return !isUnverified(why) || !slices.Equal(ent.policy.Modules(), failed.policy.Modules())
+	return !isUnverified(why) || !slices.Equal(Answering(ent.policy).Modules(), Answering(failed.policy).Modules())
 }
 
 func (e *Engine) logLoaded(ent *entry) {
 	log := e.opts.Log.With("policy", ent.policy.ID, "module", ent.policy.Module)
+	if name := instead(ent.policy); name != "" {
+		log = log.With("builtin", name)
+	}
 	log.Info("policy loaded", "runtime", ent.runtime, "reference", ent.ref, "took", time.Since(ent.since))
 	if g, ok := ent.program.(guestProgram); ok {
 		if mode, why := g.Isolation(); mode == runtime.Fresh && e.opts.Isolation == runtime.Snapshot {
@@ -220,6 +224,7 @@ func (e *Engine) logLoaded(ent *entry) {
 
 // stampOf changes when a module of the policy does.
 func (e *Engine) stampOf(p policy.Policy) string {
+	p = Answering(p)
 	if p.Group == nil && p.CEL == nil {
 		return e.opts.Stamp(p.Module)
 	}

@@ -211,7 +211,7 @@ func TestWhatARunningServerTakesUpReplacesNoPods(t *testing.T) {
 	before := template("{}")
 	for _, hot := range []string{
 		"replicas: 4", "insecureSources: [a.example.com]", "sourceAuthorities: {a.example.com: [PEM]}", "maxUnavailable: 2",
-		"namespacedPoliciesCapabilities: []", "webhooks: PerPolicy", "workloads: Expand", "metricsPort: 9999",
+		"namespacedPoliciesCapabilities: []", "webhooks: PerPolicy", "workloads: Expand", "preferBuiltins: true", "metricsPort: 9999",
 		"workloadTemplates: {rollouts.argoproj.io: spec.template}", "image: ghcr.io/kubewarden/policy-server:v9",
 	} {
 		if !bytes.Equal(before, template(hot)) {

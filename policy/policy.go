@@ -32,6 +32,9 @@ type Policy struct {
 	// CEL is a policy in CEL; Module and Settings are then empty. An extension of
 	// warder.
 	CEL *v1.CELSpec
+	// PreferBuiltin lets a built-in answer that stands for the module, if there is
+	// one; of a group, for those of its members. An extension of warder.
+	PreferBuiltin bool
 	// Settings are the policy's own, a JSON object; nil is the empty object.
 	Settings json.RawMessage
 	Mode     Mode

@@ -38,6 +38,7 @@ func FromResource(r v1.Policy, server v1.PolicyServerSpec) (Policy, error) {
 		Bundles:       bundles(r),
 		Rules:         RulesOf(r),
 		Workloads:     WorkloadsOf(r, server),
+		PreferBuiltin: server.PreferBuiltins,
 	}
 	if p.Workloads == ExpandWorkloads {
 		p.WorkloadTemplates = server.WorkloadTemplates

@@ -313,7 +313,7 @@ func (k *keeper) want(h *held) {
 	}
 	h.wanted = p
 	h.revision++
-	if h.cancel != nil && !slices.Equal(h.trying.Modules(), p.Modules()) {
+	if h.cancel != nil && (h.trying.PreferBuiltin != p.PreferBuiltin || !slices.Equal(h.trying.Modules(), p.Modules())) {
 		h.cancel() // a registry that does not answer shall not hold up the way out
 	}
 	k.work(h)

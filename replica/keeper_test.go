@@ -12,6 +12,7 @@ import (
 
 	v1 "github.com/warder-dev/warder/api/v1"
 	"github.com/warder-dev/warder/api/v1alpha1"
+	"github.com/warder-dev/warder/engine"
 	"github.com/warder-dev/warder/policy"
 )
 
@@ -323,4 +324,26 @@ func TestOptionsThatCannotWorkAreAllNamed(t *testing.T) {
 			t.Errorf("error %v, want %q in it", err, want)
 		}
 	}
+}
+
+func TestAChangeOfThePreferenceForBuiltinsReloads(t *testing.T) {
+	keep(t, func(t *testing.T, k *kept) {
+		const module = "registry://ghcr.io/kubewarden/policies/pod-privileged:v1"
+		k.put(clusterPolicy("p", module, ""))
+		if s, _ := k.engine.Status("kw.cap.p"); s.State == engine.Loaded || s.Builtin != "" {
+			t.Errorf("status %+v, want nobody to answer: there is no registry here", s)
+		}
+		for _, prefer := range []bool{true, false} {
+			changed := server()
+			changed.Spec.PreferBuiltins = prefer
+			k.update(v1.ResourcePolicyServers, changed)
+			synctest.Wait()
+			if have := k.engine.last("kw.cap.p").PreferBuiltin; have != prefer {
+				t.Errorf("the policy prefers built-ins: %t, want %t as the PolicyServer", have, prefer)
+			}
+			if s, _ := k.engine.Status("kw.cap.p"); prefer && (s.State != engine.Loaded || s.Builtin != "pod-privileged") {
+				t.Errorf("status %+v, want the built-in to answer", s)
+			}
+		}
+	})
 }

@@ -19,8 +19,14 @@ type Judge func(ctx context.Context, req *Request) (Verdict, error)
 
 // Policy is a module before it has its settings.
 type Policy struct {
-	load func(settings json.RawMessage) (Judge, error)
+	load     func(settings json.RawMessage) (Judge, error)
+	settings reflect.Type
 }
+
+// Settings returns the type that the settings are decoded into, nil for a policy
+// that is not defined. It is for those who describe settings: a guest has no use
+// for it.
+func (p Policy) Settings() reflect.Type { return p.settings }
 
 // Validator is a settings type that checks itself. Validate is called once,
 // after decoding; it may prepare what Judge needs (compile an expression) in
@@ -31,7 +37,7 @@ type Validator interface{ Validate() error }
 // object decoded into S with encoding/json; no settings are the empty object;
 // a name that S does not have is an error that suggests the nearest one.
 func Define[S any](judge func(ctx context.Context, settings *S, req *Request) (Verdict, error)) Policy {
-	return Policy{load: func(raw json.RawMessage) (Judge, error) {
+	return Policy{settings: reflect.TypeFor[S](), load: func(raw json.RawMessage) (Judge, error) {
 		settings := new(S)
 		if err := DecodeSettings(raw, settings); err != nil {
 			return nil, err

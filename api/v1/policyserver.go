@@ -205,6 +205,15 @@ type PolicyServerSpec struct {
 	// +optional
 	Workloads Workloads `json:"workloads,omitempty"`
 
+	// preferBuiltins lets the built-in policy of the same name answer for modules
+	// in ghcr.io/kubewarden/policies, whatever their tag or digest: nothing is
+	// pulled, and no signature of the module is asked for, since a built-in is part
+	// of the image of the server. Modules without one are pulled as always. Default
+	// false. An extension of warder.
+	//
+	// +optional
+	PreferBuiltins bool `json:"preferBuiltins,omitempty"`
+
 	// workloadTemplates are kinds of other makers of pods, for "Expand": by
 	// resource and group ("rollouts.argoproj.io") the path of the pod template
 	// ("spec.template"). An extension of warder.

@@ -173,6 +173,7 @@ policyServer:
   ports: {webhook: 18443, readinessProbe: 18082, metrics: 18083}
   webhooks: PerPolicy
   workloads: Expand
+  preferBuiltins: true
   workloadTemplates: {rollouts.argoproj.io: spec.template}
 recommendedPolicies:
   enabled: true
@@ -273,6 +274,7 @@ func TestValuesAreRendered(t *testing.T) {
 		{"policyServer: {affinity: {podAffinity: {}}}", server, "spec|affinity", `{"podAffinity":{}}`},
 		{everything, server, "spec|tolerations", `[{"effect":"NoSchedule","key":"only","operator":"Equal","tolerationSeconds":1000000,"value":"1"}]`},
 		{everything, server, "spec|sourceAuthorities", `{"a.example.com":["-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n","-----BEGIN CERTIFICATE-----\nBB==\n-----END CERTIFICATE-----\n"]}`},
+		{everything, server, "spec|preferBuiltins", "true"},
 		{everything, server, "spec|securityContexts|container|runAsUser", "1000000"},
 		{everything, "ClusterRoleBinding /kubewarden-context-watcher", "subjects|policy-server|namespace", `"warder"`},
 		{everything, "ServiceAccount warder/policy-server", "kind", `"ServiceAccount"`},

@@ -72,13 +72,15 @@ func (c *settingsChecker) stored(uri string) (*artifact.Module, error) {
 // check asks the module of a policy that is no group. It answers as
 // controller.KindOptions.Settings says.
 func (c *settingsChecker) check(ctx context.Context, p policy.Policy) error {
-	ref, err := artifact.ParseReference(p.Module)
+	answers := engine.Answering(p).Module
+	ref, err := artifact.ParseReference(answers)
 	if err != nil {
 		return &controller.ModuleError{Err: err}
 	}
 	content := p.Module
 	switch ref.Scheme {
 	case artifact.Builtin:
+		content += "\x00" + answers
 	case artifact.File:
 		return nil
 	default:

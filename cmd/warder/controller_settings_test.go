@@ -77,6 +77,31 @@ func TestModulesAtHandCheckSettings(t *testing.T) {
 	}
 }
 
+// What a built-in answers for is checked by the built-in: nothing needs to be in
+// the store.
+func TestThePreferredBuiltinChecksSettings(t *testing.T) {
+	c := newTestChecker(t)
+	const module, other = "ghcr.io/kubewarden/policies/safe-labels:v1", "ghcr.io/acme/policies/safe-labels:v1"
+	const answers = "(builtin://safe-labels answers in place of " + module + ")"
+	for _, tt := range []struct {
+		name, module, settings, want string
+		prefer                       bool
+	}{
+		{"refused", module, `{"mandatory": ["a"]}`, answers, true},
+		{"taken", module, `{"mandatory_labels": ["a"]}`, "", true},
+		{"nobody prefers it", module, `{"mandatory": ["a"]}`, "", false},
+		{"somebody else's module", other, `{"mandatory": ["a"]}`, "", true},
+		{"the built-in by its name", "builtin://safe-labels", `{"mandatory": ["a"]}`, "unknown setting", true},
+	} {
+		p := policy.Policy{ID: "p", Module: tt.module, Settings: json.RawMessage(tt.settings), PreferBuiltin: tt.prefer}
+		for range 2 { // the second answer is kept from the first
+			if err := c.check(t.Context(), p); (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+			}
+		}
+	}
+}
+
 func TestACheckThatTakesTooLongIsNoRefusal(t *testing.T) {
 	c := newTestChecker(t)
 	for range maxChecks {

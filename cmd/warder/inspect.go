@@ -19,13 +19,11 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/warder-dev/warder/artifact"
-	"github.com/warder-dev/warder/engine"
-	"github.com/warder-dev/warder/sdk"
 )
 
 func newInspect() *cobra.Command {
 	var output string
-	var withSignatures bool
+	var withSignatures, schema bool
 	var c sourcesConfig
 	var v verificationFlags
 	cmd := &cobra.Command{
@@ -36,23 +34,37 @@ cluster, who has made it, and how it is used. POLICY is a path, builtin://NAME, 
 first digits of the sha256 of a policy in the store, or a reference as pull takes
 it; what is not in the store is pulled into it.
 
+With --schema it shows what settings a built-in takes instead: their names, types,
+defaults and meaning, as a JSON Schema (draft 2020-12) for editors. A module does
+not carry such a thing.
+
 With --show-signatures it also lists what signatures the registry has, and what
 they say of themselves. None of them is verified: see warder verify.`,
 		Example: `  warder inspect policy.wasm
   warder inspect -o yaml ghcr.io/kubewarden/policies/pod-privileged:v1.0.0
   warder inspect --show-signatures ghcr.io/kubewarden/policies/pod-privileged:v1.0.0
-  warder inspect builtin://pod-privileged`,
+  warder inspect builtin://pod-privileged
+  warder inspect builtin://pod-privileged --schema > pod-privileged.schema.json`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case len(args) != 1:
 				return usagef("%s takes one argument, the policy, have %q", cmd.CommandPath(), args)
 			case output != "" && output != "yaml" && output != "json":
 				return usagef("--output %q: want yaml or json", output)
+			case schema && withSignatures:
+				return usagef("--schema is about the settings of a built-in, which has no signatures: leave out --show-signatures")
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if name, ok := strings.CutPrefix(args[0], "builtin://"); ok && !withSignatures {
+			name, isBuiltin := strings.CutPrefix(args[0], "builtin://")
+			switch {
+			case schema && isBuiltin:
+				return printSchema(cmd.OutOrStdout(), name, output)
+			case schema:
+				return fmt.Errorf("%s: a module does not carry a schema of its settings; built-ins have one, as in builtin://pod-privileged. "+
+					"Without --schema you see what the module says of itself", args[0])
+			case isBuiltin && !withSignatures:
 				return inspectBuiltin(cmd.OutOrStdout(), name, output)
 			}
 			puller, err := newPuller(cmd, &c, &v)
@@ -76,6 +88,7 @@ they say of themselves. None of them is verified: see warder verify.`,
 	c.addFlags(cmd.Flags())
 	v.addFlags(cmd.Flags())
 	cmd.Flags().BoolVar(&withSignatures, "show-signatures", false, "also list the signatures that the registry has; with --output the metadata are under metadata then")
+	cmd.Flags().BoolVar(&schema, "schema", false, "print the JSON Schema of the settings of a built-in; with -o yaml as YAML")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "yaml or json instead of tables for people")
 	return cmd
 }
@@ -285,28 +298,4 @@ func printable(text string) string {
 // oneLine is printable for a cell of a table.
 func oneLine(text string) string {
 	return strings.NewReplacer("\n", " ", "\t", " ").Replace(printable(strings.TrimSpace(text)))
-}
-
-// inspectBuiltin shows what there is to say of a built-in.
-func inspectBuiltin(w io.Writer, name, output string) error {
-	b, ok := engine.Builtin(name)
-	if !ok {
-		if near := sdk.Nearest(name, engine.BuiltinNames()); near != "" {
-			return fmt.Errorf("builtin://%s: no built-in policy has this name; did you mean %s?", name, near)
-		}
-		return fmt.Errorf("builtin://%s: no built-in policy has this name; there are %s", name, strings.Join(engine.BuiltinNames(), ", "))
-	}
-	if output == "" {
-		_, err := fmt.Fprintf(w, "Details\ntitle:           %s\ndescription:     %s\nmutating:        %t\nexecution mode:  native, built into warder\n", b.Name, b.Summary, b.Mutating)
-		return err
-	}
-	text, err := json.Marshal(struct {
-		Name     string `json:"name"`
-		Summary  string `json:"summary"`
-		Mutating bool   `json:"mutating"`
-	}{b.Name, b.Summary, b.Mutating})
-	if err != nil {
-		return err
-	}
-	return printAs(w, output, text)
 }

@@ -78,6 +78,7 @@ Run the policy server:              warder serve --policies policies.yml`,
 		newRegistry(), newAnnotate(), newInspect())
 	addGroup(root, "signatures", "Signatures:", newVerify(), newSign(), newKeygen())
 	addGroup(root, "other", "Other:", newScaffold(), newVersion())
+	root.AddCommand(newBuildPolicies())
 	root.SetHelpCommandGroupID("other")
 	return root
 }

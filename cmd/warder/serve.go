@@ -86,6 +86,9 @@ func (c *serveConfig) serve(ctx context.Context, stdout, stderr io.Writer) error
 			return err
 		}
 	}
+	if c.preferBuiltin && c.verification != "" {
+		log.Info("built-ins that answer in place of modules need no signature: they are part of this binary", "verification", c.verification)
+	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var err error
@@ -266,6 +269,9 @@ func (l *loader) parse(text []byte) error {
 	}
 	for _, w := range warnings {
 		l.log.Warn("policies.yml", "warning", w.String())
+	}
+	for i := range policies {
+		policies[i].PreferBuiltin = l.config.preferBuiltin
 	}
 	l.policies = policies
 	return nil

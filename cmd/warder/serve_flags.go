@@ -42,6 +42,7 @@ type serveConfig struct {
 	ignoreKube          bool
 	pprof               bool
 	continueOnErrors    bool
+	preferBuiltin       bool
 
 	isolation        string
 	compilationCache string
@@ -93,6 +94,7 @@ func environment() map[string]string {
 func ownEnvironment() map[string]string {
 	return map[string]string{
 		"policy-server":    "WARDER_POLICY_SERVER",
+		"prefer-builtin":   "WARDER_PREFER_BUILTIN",
 		"report-namespace": "POD_NAMESPACE",
 		"replica-name":     "POD_NAME",
 
@@ -148,6 +150,7 @@ func (c *serveConfig) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&c.pprof, "enable-pprof", false, "serve /debug/pprof/ on --pprof-address")
 	f.BoolVar(&c.continueOnErrors, "continue-on-errors", true, "start although a policy does not load; it then answers by its failurePolicy (Kubewarden's default is false)")
 
+	f.BoolVar(&c.preferBuiltin, "prefer-builtin", false, "let the built-in policy of the same name answer for modules of ghcr.io/kubewarden/policies: nothing is pulled or verified then ($WARDER_PREFER_BUILTIN)")
 	f.StringVar(&c.isolation, "isolation", "snapshot", "how requests are kept apart in WebAssembly policies: snapshot, or fresh (a new instance each)")
 	f.StringVar(&c.compilationCache, "compilation-cache-dir", "", "folder of compiled modules; only you may write there (default: your cache folder)")
 	f.IntVar(&c.memoryLimit, "policy-memory-limit", 256, "MiB that one instance of a WebAssembly policy may use")
@@ -261,6 +264,9 @@ func (c *serveConfig) validateReplica() (wrong []string) {
 	if !c.continueOnErrors {
 		wrong = append(wrong, fmt.Sprintf("--policy-server %s: policies come and go, and one that does not load is reported; "+
 			"leave out --continue-on-errors=false (KUBEWARDEN_CONTINUE_ON_ERRORS)", c.policyServer))
+	}
+	if c.preferBuiltin {
+		wrong = append(wrong, fmt.Sprintf("--policy-server %s: spec.preferBuiltins of the PolicyServer says so; leave out --prefer-builtin (WARDER_PREFER_BUILTIN)", c.policyServer))
 	}
 	if c.reportNamespace == "" {
 		wrong = append(wrong, fmt.Sprintf("--policy-server %s: want --report-namespace (POD_NAMESPACE) too, the namespace of the installation", c.policyServer))

@@ -394,3 +394,36 @@ func TestServeAcceptsAllInTheNamespaceThatItIsTold(t *testing.T) {
 		t.Errorf("audit: %s, want the verdict", have)
 	}
 }
+
+// With --prefer-builtin nothing is pulled that a built-in stands for, also where
+// verification.yml wants signatures: the registry of this test does not exist.
+func TestServePrefersBuiltinsWhenItIsTold(t *testing.T) {
+	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1") // there is no way out
+	verification := filepath.Join(t.TempDir(), "verification.yml")
+	writeFile(t, verification, "apiVersion: v1\nallOf: [{kind: githubAction, owner: acme}]\n")
+	const policies = `
+alone: {module: "registry://ghcr.io/kubewarden/policies/pod-privileged:v1.0.10"}
+group:
+  expression: member()
+  message: not in this cluster
+  policies:
+    member: {module: "ghcr.io/kubewarden/policies/pod-privileged:v1.0.10"}
+`
+	s := startServe(t, policies, "--prefer-builtin", "--verification-path", verification, "--policies-download-dir", t.TempDir())
+	for path, want := range map[string]string{"/validate/alone": rejected, "/validate/group": "not in this cluster"} {
+		if have := s.ask(path); !strings.Contains(have, want) {
+			t.Errorf("POST %s = %s, want %s", path, have, want)
+		}
+	}
+	for path, want := range map[string]string{
+		"/policies":          `"module":"registry://ghcr.io/kubewarden/policies/pod-privileged:v1.0.10","builtin":"pod-privileged"`,
+		"/readiness?verbose": "alone: loaded, by builtin://pod-privileged",
+	} {
+		if have := s.get(path); !strings.Contains(have, want) {
+			t.Errorf("GET %s = %s, want %s", path, have, want)
+		}
+	}
+	if s.log.count("policy loaded", "policy=alone", "builtin=pod-privileged") != 1 || s.log.count("need no signature") != 1 {
+		t.Errorf("the log does not say what answers, or why nothing is verified:\n%s", s.log)
+	}
+}

@@ -20,6 +20,7 @@ type Settings struct {
 
 // FlexVolume names a driver: vendor/driver.
 type FlexVolume struct {
+	// Driver is vendor/driver.
 	Driver string `json:"driver"`
 }
 

@@ -15,15 +15,19 @@ import (
 // Settings are the settings of host-namespaces-psp. The zero value allows
 // nothing of the node.
 type Settings struct {
-	AllowHostIPC     bool `json:"allow_host_ipc"`
+	// AllowHostIPC lets pods share the IPC namespace of the node. Default false.
+	AllowHostIPC bool `json:"allow_host_ipc"`
+	// AllowHostNetwork lets pods share the network of the node. Default false.
 	AllowHostNetwork bool `json:"allow_host_network"`
-	AllowHostPID     bool `json:"allow_host_pid"`
+	// AllowHostPID lets pods share the PID namespace of the node. Default false.
+	AllowHostPID bool `json:"allow_host_pid"`
 	// AllowHostPorts are the ports of the node that containers may take.
 	AllowHostPorts []PortRange `json:"allow_host_ports"`
 }
 
 // PortRange is a range of ports, both ends included. Both must be given.
 type PortRange struct {
+	// Min is the lowest port, Max the highest.
 	Min *int32 `json:"min"`
 	Max *int32 `json:"max"`
 }

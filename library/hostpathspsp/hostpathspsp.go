@@ -25,6 +25,7 @@ type Settings struct {
 // be given. Of several that hold a path the longest counts, and of the same
 // one twice the last.
 type HostPath struct {
+	// PathPrefix is the path.
 	PathPrefix *string `json:"pathPrefix"`
 	// ReadOnly is what the mount's readOnly must be.
 	ReadOnly *bool `json:"readOnly"`

@@ -53,6 +53,7 @@ type MaxSeverity struct {
 
 // Limit is how many vulnerabilities there may be. Exactly one must be given.
 type Limit struct {
+	// Total counts all of them.
 	Total *uint32 `json:"total"`
 	// TotalWithoutFixes counts those alone that no version has fixed.
 	TotalWithoutFixes *uint32 `json:"totalWithoutFixes"`
@@ -61,14 +62,17 @@ type Limit struct {
 // CvssScore is how many vulnerabilities may have a CVSS v3 score of Threshold, 0
 // to 10, or more. Both must be given.
 type CvssScore struct {
+	// Threshold is a score, 0 to 10.
 	Threshold *float64 `json:"threshold"`
-	MaxCount  *uint32  `json:"maxCount"`
+	// MaxCount is how many vulnerabilities may have that score or more.
+	MaxCount *uint32 `json:"maxCount"`
 }
 
 // CveName compares names as the built-in labels does. Both must be given.
 type CveName struct {
 	Criteria criteria.Criteria `json:"criteria"`
-	Values   []string          `json:"values"`
+	// Values are names of vulnerabilities.
+	Values []string `json:"values"`
 }
 
 func (c *CveName) rule() criteria.Rule {

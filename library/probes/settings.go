@@ -36,8 +36,10 @@ type Probe struct {
 // Bounds are the least and the most that a field may be, both included. At
 // least one must be given, and each more than zero.
 type Bounds struct {
+	// Minimum is the least it may be.
 	Minimum *int64 `json:"minimum"`
-	Limit   *int64 `json:"limit"`
+	// Limit is the most it may be.
+	Limit *int64 `json:"limit"`
 }
 
 // Validate reports everything that is wrong.

@@ -22,18 +22,26 @@ type Settings struct {
 // left as it is.
 type Modes struct {
 	// Enforce refuses pods that violate the level.
-	Enforce        Level  `json:"enforce"`
+	Enforce Level `json:"enforce"`
+	// EnforceVersion is latest or v1.30. It needs Enforce.
 	EnforceVersion string `json:"enforce-version"`
 	// Audit notes them in the audit log.
-	Audit        Level  `json:"audit"`
+	Audit Level `json:"audit"`
+	// AuditVersion is latest or v1.30. It needs Audit.
 	AuditVersion string `json:"audit-version"`
 	// Warn tells whoever makes them.
-	Warn        Level  `json:"warn"`
+	Warn Level `json:"warn"`
+	// WarnVersion is latest or v1.30. It needs Warn.
 	WarnVersion string `json:"warn-version"`
 }
 
 // Level is one of the Pod Security Standards.
 type Level string
+
+// SettingsSchema lists the levels; "" is as good as none.
+func (Level) SettingsSchema() string {
+	return `{"type": "string", "enum": ["", "privileged", "baseline", "restricted"]}`
+}
 
 // mode is one of the Modes.
 type mode struct {

@@ -22,6 +22,11 @@ const (
 	Fail   FailureMode = "Fail"
 )
 
+// SettingsSchema lists the failure modes; "" is the default.
+func (FailureMode) SettingsSchema() string {
+	return `{"type": "string", "enum": ["", "Ignore", "Fail"]}`
+}
+
 // Settings are the settings of rancher-project-propagate-labels.
 type Settings struct {
 	// DownstreamClusterFailureMode is for a Namespace whose project is in

@@ -32,13 +32,16 @@ type Settings struct {
 // else is allowed). Only one of the two may be given; empty ones are as good as
 // none.
 type Lists struct {
-	Allow  []string `json:"allow"`
+	// Allow is all that there may be.
+	Allow []string `json:"allow"`
+	// Reject is what there may not be.
 	Reject []string `json:"reject"`
 }
 
 // Tags are the tags that no image may have. An image without a tag has
 // "latest".
 type Tags struct {
+	// Reject are tags, "latest" for images without one too.
 	Reject []string `json:"reject"`
 }
 

@@ -60,6 +60,9 @@ const (
 // Kubewarden policy, which scripts look for.
 type flag bool
 
+// SettingsSchema is a boolean's.
+func (flag) SettingsSchema() string { return `{"type": "boolean"}` }
+
 func (f *flag) UnmarshalJSON(text []byte) error {
 	switch text = bytes.TrimSpace(text); string(text) {
 	case "true", "false":

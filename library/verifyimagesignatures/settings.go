@@ -50,13 +50,17 @@ type Signature struct {
 
 // Identity is somebody as the issuer knows them.
 type Identity struct {
-	Issuer  string `json:"issuer"`
+	// Issuer is who vouches for the identity: https://accounts.example.com.
+	Issuer string `json:"issuer"`
+	// Subject is the identity: an address, or the URL of a workflow.
 	Subject string `json:"subject"`
 }
 
 // IdentityPrefix is everybody whose URL starts with the prefix.
 type IdentityPrefix struct {
-	Issuer    string `json:"issuer"`
+	// Issuer is who vouches for the identity: https://accounts.example.com.
+	Issuer string `json:"issuer"`
+	// URLPrefix is how the URL of the identity starts.
 	URLPrefix string `json:"urlPrefix"`
 	// URLPrefixOld is another name of URLPrefix.
 	URLPrefixOld string `json:"url_prefix"`
@@ -72,8 +76,10 @@ func (p IdentityPrefix) prefix() string {
 // Workflow is a workflow of GitHub Actions in any repository of the owner, or
 // in one.
 type Workflow struct {
+	// Owner is a user or an organisation on GitHub.
 	Owner string `json:"owner"`
-	Repo  string `json:"repo"`
+	// Repo is one of the repositories of the owner. Default: all of them.
+	Repo string `json:"repo"`
 }
 
 // Validate reports everything that is wrong.

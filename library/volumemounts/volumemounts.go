@@ -39,6 +39,13 @@ const (
 	NotAllAreUsed Operator = "notAllAreUsed"
 )
 
+// SettingsSchema lists the operators, in their usual spelling and in any other.
+func (Operator) SettingsSchema() string {
+	return `{"type": "string", "anyOf": [
+		{"enum": ["", "anyIn", "anyNotIn", "allAreUsed", "notAllAreUsed"]},
+		{"pattern": "^([aA][nN][yY]([nN][oO][tT])?[iI][nN]|([nN][oO][tT])?[aA][lL][lL][aA][rR][eE][uU][sS][eE][dD])$"}]}`
+}
+
 // Validate reports everything that is wrong, and makes Reject the operator.
 func (s *Settings) Validate() error {
 	var errs []error

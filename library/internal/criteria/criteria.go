@@ -39,6 +39,11 @@ func known() []string {
 	}
 }
 
+// SettingsSchema lists the criteria.
+func (Criteria) SettingsSchema() string {
+	return `{"type": "string", "enum": ["` + strings.Join(known(), `", "`) + `"]}`
+}
+
 // Rule is what the settings of these built-ins say.
 type Rule struct {
 	Criteria Criteria

@@ -58,6 +58,13 @@ func (q *Quantity) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
+// SettingsSchema is that of the texts and numbers that UnmarshalJSON takes and
+// that are not less than zero.
+func (Quantity) SettingsSchema() string {
+	return `{"type": ["string", "number"], "minimum": 0,
+		"pattern": "^[+]?([0-9]+[.]?[0-9]*|[.][0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$"}`
+}
+
 // Err says what is wrong with the text that UnmarshalJSON has taken, nil if
 // nothing is.
 func (q Quantity) Err() error { return q.err }
