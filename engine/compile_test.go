@@ -259,7 +259,7 @@ func TestTheExecutionModeIsWhatTheModuleSays(t *testing.T) {
 		{"Gatekeeper by its metadata", nil, &artifact.Metadata{ExecutionMode: artifact.Gatekeeper, ProtocolVersion: "Unknown"}, gatekeeperRuntime},
 	}
 	for _, tt := range tests {
-		if have, err := executionMode(tt.exports, tt.metadata); have != tt.want || err != nil {
+		if have, err := executionMode(tt.exports, tt.metadata, ""); have != tt.want || err != nil {
 			t.Errorf("%s: %q, %v, want %q", tt.name, have, err, tt.want)
 		}
 	}

@@ -238,10 +238,17 @@ func (ent *entry) staleBecause(failed *entry) *entry {
 // hostFor is what a policy may ask. While it waits for the answer it leaves its
 // permit to others.
 func (e *Engine) hostFor(p policy.Policy, grants policy.Grants) sdk.Host {
-	return &yieldingHost{engine: e, host: &capability.Host{
+	host := &capability.Host{
 		Policy: string(p.ID), Allows: grants.Allows, Granted: grants.String(), Resources: resources(p), Namespace: p.Namespace,
 		Log: e.opts.Log, Services: e.opts.Services,
-	}}
+	}
+	switch {
+	case e.opts.Replay != nil:
+		return &yieldingHost{engine: e, host: capability.NewPlayer(host, e.opts.Replay)}
+	case e.opts.Record != nil:
+		return &yieldingHost{engine: e, host: capability.NewRecorder(host, e.opts.Record)}
+	}
+	return &yieldingHost{engine: e, host: host}
 }
 
 // resources are the kinds that a policy may read from the cluster.
@@ -255,7 +262,7 @@ func resources(p policy.Policy) []capability.Resource {
 
 type yieldingHost struct {
 	engine *Engine
-	host   *capability.Host
+	host   sdk.Host
 }
 
 // Call answers tracing/log at once, and the rest without holding a permit.

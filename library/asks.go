@@ -1,0 +1,64 @@
+package library
+
+// Resource is a kind of objects that a policy reads from the cluster.
+type Resource struct{ APIVersion, Kind string }
+
+// Reads returns what the built-in reads from the cluster: a policy needs these
+// among its contextAwareResources.
+func (b Builtin) Reads() []Resource {
+	switch b.Name {
+	case "do-not-expose-admission-controller-webhook-services":
+		return []Resource{{"networking.k8s.io/v1", "Ingress"}, {"v1", "Service"}}
+	case "image-cve-policy":
+		return []Resource{{"storage.sbomscanner.kubewarden.io/v1alpha1", "VulnerabilityReport"}}
+	case "namespace-label-propagator", "ns-policyserver-mapper":
+		return []Resource{{"v1", "Namespace"}}
+	case "network-policy-required":
+		return []Resource{{"networking.k8s.io/v1", "NetworkPolicy"}}
+	case "pdb-required":
+		return []Resource{{"policy/v1", "PodDisruptionBudget"}}
+	case "rancher-project-propagate-labels", "rancher-project-quotas-namespace-validator":
+		return []Resource{{"management.cattle.io/v3", "Project"}}
+	case "runtime-enforcer":
+		return []Resource{{"security.rancher.io/v1alpha1", "WorkloadPolicy"}}
+	case "unique-ingress-policy":
+		return []Resource{{"networking.k8s.io/v1", "Ingress"}}
+	case "unique-service-selector-policy":
+		return []Resource{{"v1", "Service"}}
+	}
+	return nil
+}
+
+// Capabilities returns what the built-in asks of the host, log lines aside: a
+// policy needs these granted.
+func (b Builtin) Capabilities() []string {
+	switch b.Name {
+	case "do-not-expose-admission-controller-webhook-services", "network-policy-required", "pdb-required", "unique-service-selector-policy":
+		return []string{"kubernetes/list_resources_by_namespace"}
+	case "high-risk-service-account":
+		return []string{"kubernetes/can_i"}
+	case "image-cve-policy":
+		return []string{"kubernetes/list_resources_by_namespace", "oci/v1/manifest_digest", "oci/v1/oci_manifest"}
+	case "namespace-label-propagator", "ns-policyserver-mapper", "rancher-project-propagate-labels",
+		"rancher-project-quotas-namespace-validator", "runtime-enforcer":
+		return []string{"kubernetes/get_resource"}
+	case "unique-ingress-policy":
+		return []string{"kubernetes/list_resources_all"}
+	case "user-group-psp":
+		return []string{"oci/v1/oci_manifest_config"}
+	case "verify-image-signatures":
+		return []string{"oci/v2/verify"}
+	}
+	return nil
+}
+
+// JudgesExisting says whether the built-in has something to say of objects that
+// exist. Some ask what only the request knows, or change what nobody would want
+// to have reported.
+func (b Builtin) JudgesExisting() bool {
+	switch b.Name {
+	case "deprecated-api-versions", "ns-policyserver-mapper", "safe-annotations", "safe-labels":
+		return false // as Kubewarden's metadata say
+	}
+	return true
+}
