@@ -264,3 +264,17 @@ func TestTheExecutionModeIsWhatTheModuleSays(t *testing.T) {
 		}
 	}
 }
+
+func TestTheExecutionModeThatIsAskedForIsThatOfAModuleThatSaysNone(t *testing.T) {
+	if have, err := executionMode([]string{"opa_eval"}, nil, artifact.Gatekeeper); have != gatekeeperRuntime || err != nil {
+		t.Errorf("without metadata: %q, %v, want gatekeeper", have, err)
+	}
+	meta := &artifact.Metadata{ExecutionMode: artifact.WASI}
+	if have, err := executionMode(nil, meta, artifact.WASI); have != wasiRuntime || err != nil {
+		t.Errorf("with metadata that say the same: %q, %v, want wasi", have, err)
+	}
+	const want = "the module is for the execution mode wasi, as its metadata say, and not for opa"
+	if _, err := executionMode(nil, meta, artifact.OPA); err == nil || err.Error() != want {
+		t.Errorf("with metadata that say another: %v, want %q", err, want)
+	}
+}

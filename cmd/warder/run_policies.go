@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
 
 	v1 "github.com/warder-dev/warder/api/v1"
 	"github.com/warder-dev/warder/artifact"
@@ -174,8 +174,12 @@ func resource(document []byte) (policy.Policy, error) {
 	var of struct {
 		APIVersion, Kind string
 	}
-	if err := yaml.Unmarshal(document, &of); err != nil {
+	text, err := asJSON(document)
+	if err != nil {
 		return policy.Policy{}, err
+	}
+	if err := json.Unmarshal(text, &of); err != nil {
+		return policy.Policy{}, fmt.Errorf("want a custom resource: %w", err)
 	}
 	if of.APIVersion != v1.GroupVersion().String() {
 		return policy.Policy{}, fmt.Errorf("apiVersion: want %s, have %q", v1.GroupVersion(), of.APIVersion)
@@ -184,8 +188,10 @@ func resource(document []byte) (policy.Policy, error) {
 	if object == nil {
 		return policy.Policy{}, fmt.Errorf("kind: want a policy or a group of policies, have %q", of.Kind)
 	}
-	if err := yaml.UnmarshalStrict(document, object); err != nil {
-		return policy.Policy{}, err
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(object); err != nil {
+		return policy.Policy{}, fmt.Errorf("%s: %w", of.Kind, err)
 	}
 	view, ok := v1.View(object)
 	if !ok {

@@ -89,7 +89,7 @@ func decodeRequest(text []byte) (*sdk.Request, error) {
 		}
 		return r.Request, nil
 	case top[3].Exists() && kind.Exists():
-		return nil, errors.New("request: an AdmissionReview needs one")
+		return nil, errors.New("the AdmissionReview has no request")
 	}
 	return nil, errors.New("want an AdmissionReview (with request), an AdmissionRequest (with operation) or an object of Kubernetes (with apiVersion and kind)")
 }
