@@ -27,7 +27,7 @@ func mayImport() map[string][]string {
 	return map[string][]string{
 		".":                      nil, // doc.go: the tour
 		"bench":                  {everything},
-		"charts":                 {"api/*", "library", "manifest"},
+		"charts":                 {"api/*", "manifest"},
 		"cmd/warder":             {everything},
 		"admission":              {"engine", "policy", "review", "sdk"},
 		"audit":                  {"policy", "review", "report", "sdk"},

@@ -15,7 +15,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	v1 "github.com/warder-dev/warder/api/v1"
-	"github.com/warder-dev/warder/library"
 	"github.com/warder-dev/warder/manifest"
 )
 
@@ -62,10 +61,7 @@ func files() (map[string][]byte, error) {
 	opts := manifest.InstallOptions{
 		Namespace: releaseNamespace, Image: releaseImage, ImagePullSecrets: []string{releaseSecret}, HostNetwork: true,
 		ClientCAConfigMap: releaseClientCA,
-		Recommended:       manifest.Recommended{Mode: v1.Monitor},
-	}
-	for _, p := range recommended() {
-		opts.Recommended.BuiltIn = append(opts.Recommended.BuiltIn, p.module)
+		Sets:              manifest.PolicySets{Names: manifest.SetNames()},
 	}
 	objects, err := manifest.Install(opts)
 	if err != nil {
@@ -94,10 +90,12 @@ func files() (map[string][]byte, error) {
 			name, condition = "policyserver", ".Values.policyServer.enabled"
 			t.policyServer()
 		case string(v1.KindClusterAdmissionPolicy):
-			name = "recommended"
-			condition, err = t.policy(object.GetName())
+			if name = "sets"; object.GetLabels()[manifest.LabelSet] == manifest.SetKubewardenDefaults {
+				name = "recommended"
+			}
+			condition, err = t.policy(object)
 		case "ClusterRole", "ClusterRoleBinding":
-			condition = t.contextRoles(object.GetName())
+			condition = t.contextRoles(object)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s %s: %w", kind, object.GetName(), err)
@@ -261,32 +259,40 @@ func (t *template) policyServer() {
 	t.object["spec"] = spec
 }
 
-// policy takes what of a recommended policy can be chosen from the values, and
-// returns when there is the policy. One whose module is not built in is there
-// when its values name a module.
-func (t *template) policy(name string) (condition string, err error) {
-	i := slices.IndexFunc(recommended(), func(p recommendedPolicy) bool { return p.name == name })
+// policy takes what of a policy of a set can be chosen from the values, and
+// returns when there is the policy. Those that Kubewarden recommends have the
+// values of its chart.
+func (t *template) policy(object v1.Object) (condition string, err error) {
+	t.set("spec.mode", "{{ .Values.recommendedPolicies.defaultPolicyMode | quote }}")
+	t.set("spec.failurePolicy", `{{ eq .Values.recommendedPolicies.defaultPolicyMode "monitor" | ternary "Ignore" "Fail" }}`)
+	t.set("spec.namespaceSelector", `with include "warder.judgedNamespaces" . | fromJson`)
+	set := object.GetLabels()[manifest.LabelSet]
+	if set != manifest.SetKubewardenDefaults {
+		return whenSet(set), nil
+	}
+	i := slices.IndexFunc(recommended(), func(p recommendedPolicy) bool { return p.name == object.GetName() })
 	if i < 0 {
 		return "", fmt.Errorf("the chart does not know this recommended policy")
 	}
 	value := ".Values.recommendedPolicies." + recommended()[i].value
 	t.set("metadata.name", "{{ "+value+".name | quote }}")
-	t.set("spec.mode", "{{ .Values.recommendedPolicies.defaultPolicyMode | quote }}")
-	t.set("spec.failurePolicy", `{{ eq .Values.recommendedPolicies.defaultPolicyMode "monitor" | ternary "Ignore" "Fail" }}`)
 	t.set("spec.module", `{{ include "warder.module" (dict "values" .Values "policy" `+value+` "builtin" "`+recommended()[i].module+`") | quote }}`)
 	t.set("spec.settings", "with "+value+".settings")
-	t.set("spec.namespaceSelector", `with include "warder.judgedNamespaces" . | fromJson`)
-	condition = "and .Values.policyServer.enabled .Values.recommendedPolicies.enabled"
-	if !slices.Contains(library.Names(), recommended()[i].module) {
-		condition += " " + value + ".module.repository"
-	}
-	return condition, nil
+	return fmt.Sprintf("and .Values.policyServer.enabled (or .Values.recommendedPolicies.enabled (has %q .Values.policySets))", set), nil
+}
+
+// whenSet is the condition under which there is what belongs to the policy set.
+func whenSet(name string) string {
+	return fmt.Sprintf("and .Values.policyServer.enabled (has %q .Values.policySets)", name)
 }
 
 // contextRoles lets the values say what policies may read of the cluster, and for
 // whom, and returns when there is the role of that name.
-func (t *template) contextRoles(name string) (condition string) {
-	switch {
+func (t *template) contextRoles(object v1.Object) (condition string) {
+	name := object.GetName()
+	switch set := object.GetLabels()[manifest.LabelSet]; {
+	case set != "":
+		return whenSet(set)
 	case name == manifest.ContextReader:
 		rules, ok := t.object["rules"].([]any)
 		if ok { // the last rule is no reading

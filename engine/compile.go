@@ -67,7 +67,8 @@ type module struct {
 // modules keeps one compiled module for each content.
 type modules struct {
 	compiler *runtime.Compiler
-	slots    chan struct{} // held by whoever compiles
+	mode     artifact.ExecutionMode // see Options
+	slots    chan struct{}          // held by whoever compiles
 
 	mu       sync.Mutex
 	byDigest map[string]*module
@@ -88,7 +89,7 @@ func (m *modules) get(ctx context.Context, digest string, wasm []byte) (*module,
 	if !ok {
 		m.slots <- struct{}{}
 		compiling, cancel := context.WithTimeout(context.WithoutCancel(ctx), compileTimeout)
-		mod.err = mod.compile(compiling, m.compiler, wasm)
+		mod.err = mod.compile(compiling, m, wasm)
 		cancel()
 		<-m.slots
 		close(mod.ready)
@@ -127,7 +128,8 @@ func (m *modules) put(mod *module) {
 }
 
 // compile finds out which runtime a module is for, and compiles it.
-func (mod *module) compile(ctx context.Context, c *runtime.Compiler, wasm []byte) error {
+func (mod *module) compile(ctx context.Context, with *modules, wasm []byte) error {
+	c := with.compiler
 	layout, err := runtime.Inspect(wasm)
 	if err != nil {
 		return err
@@ -136,7 +138,7 @@ func (mod *module) compile(ctx context.Context, c *runtime.Compiler, wasm []byte
 	if err != nil {
 		return err
 	}
-	if mod.runtime, err = executionMode(layout.Exports, meta); err != nil {
+	if mod.runtime, err = executionMode(layout.Exports, meta, with.mode); err != nil {
 		return err
 	}
 	switch mod.runtime {
@@ -259,8 +261,16 @@ func builtin(name string) (library.Builtin, error) {
 }
 
 // executionMode says which runtime a module is for: what its metadata says, or
-// what its exports show when it has none. The texts are upstream's.
-func executionMode(exports []string, m *artifact.Metadata) (string, error) {
+// what is asked, or what its exports show when it has none. The texts are
+// upstream's.
+func executionMode(exports []string, m *artifact.Metadata, asked artifact.ExecutionMode) (string, error) {
+	switch {
+	case asked == "":
+	case m == nil:
+		m = &artifact.Metadata{ExecutionMode: asked, ProtocolVersion: artifact.ProtocolV1}
+	case m.ExecutionMode != asked:
+		return "", fmt.Errorf("the module is for the execution mode %s, as its metadata say, and not for %s", m.ExecutionMode, asked)
+	}
 	if m == nil {
 		mode, err := artifact.DetectMode(exports)
 		if err != nil {

@@ -268,8 +268,22 @@ func TestTheExecutionModeIsWhatTheModuleSays(t *testing.T) {
 		{"Gatekeeper by its metadata", nil, &artifact.Metadata{ExecutionMode: artifact.Gatekeeper, ProtocolVersion: "Unknown"}, gatekeeperRuntime},
 	}
 	for _, tt := range tests {
-		if have, err := executionMode(tt.exports, tt.metadata); have != tt.want || err != nil {
+		if have, err := executionMode(tt.exports, tt.metadata, ""); have != tt.want || err != nil {
 			t.Errorf("%s: %q, %v, want %q", tt.name, have, err, tt.want)
 		}
+	}
+}
+
+func TestTheExecutionModeThatIsAskedForIsThatOfAModuleThatSaysNone(t *testing.T) {
+	if have, err := executionMode([]string{"opa_eval"}, nil, artifact.Gatekeeper); have != gatekeeperRuntime || err != nil {
+		t.Errorf("without metadata: %q, %v, want gatekeeper", have, err)
+	}
+	meta := &artifact.Metadata{ExecutionMode: artifact.WASI}
+	if have, err := executionMode(nil, meta, artifact.WASI); have != wasiRuntime || err != nil {
+		t.Errorf("with metadata that say the same: %q, %v, want wasi", have, err)
+	}
+	const want = "the module is for the execution mode wasi, as its metadata say, and not for opa"
+	if _, err := executionMode(nil, meta, artifact.OPA); err == nil || err.Error() != want {
+		t.Errorf("with metadata that say another: %v, want %q", err, want)
 	}
 }

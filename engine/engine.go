@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/warder-dev/warder/artifact"
 	"github.com/warder-dev/warder/capability"
 	"github.com/warder-dev/warder/policy"
 	"github.com/warder-dev/warder/runtime"
@@ -44,6 +45,12 @@ type Options struct {
 	Stamp func(uri string) string
 	// Services are what policies ask through the host.
 	Services capability.Services
+	// Record, when not nil, gets what policies ask and are told; Replay, when not
+	// nil, answers them in place of Services.
+	Record, Replay *capability.Session
+	// Mode is the execution mode of modules that have no metadata to say it; those
+	// with metadata must say the same. Default: what the module itself shows.
+	Mode artifact.ExecutionMode
 	// Guests bounds what WebAssembly modules may use.
 	Guests runtime.Options
 	// Judged is told what each policy judged, before the answer leaves, by several
@@ -93,6 +100,9 @@ func (o Options) Validate() error {
 	if o.Isolation != "" && o.Isolation != runtime.Snapshot && o.Isolation != runtime.Fresh {
 		errs = append(errs, fmt.Errorf("isolation: want %s or %s, have %q", runtime.Snapshot, runtime.Fresh, o.Isolation))
 	}
+	if o.Record != nil && o.Replay != nil {
+		errs = append(errs, errors.New("record and replay: what is replayed need not be recorded again"))
+	}
 	if o.Timeout < NoTimeout {
 		errs = append(errs, fmt.Errorf("timeout: %s is negative", o.Timeout))
 	}
@@ -138,7 +148,7 @@ func New(opts Options) (*Engine, error) {
 
 		loading: map[policy.ID]*task{}, refreshing: map[*entry]bool{},
 	}
-	e.modules = &modules{compiler: compiler, slots: e.compiles, byDigest: map[string]*module{}}
+	e.modules = &modules{compiler: compiler, mode: opts.Mode, slots: e.compiles, byDigest: map[string]*module{}}
 	e.state.Store(newState(map[policy.ID]*entry{}))
 	e.metrics = newMetrics(e, opts.Metrics)
 	return e, nil

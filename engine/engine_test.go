@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/warder-dev/warder/capability"
 	"github.com/warder-dev/warder/policy"
 	"github.com/warder-dev/warder/review"
 	"github.com/warder-dev/warder/runtime"
@@ -191,8 +192,8 @@ func (l *logLines) logger() *slog.Logger {
 }
 
 func TestOptionsThatCannotWorkAreAllNamed(t *testing.T) {
-	_, err := New(Options{Timeout: -time.Second, Isolation: "some"})
-	const want = "isolation: want snapshot or fresh, have \"some\"\ntimeout: -1s is negative"
+	_, err := New(Options{Timeout: -time.Second, Isolation: "some", Record: &capability.Session{}, Replay: &capability.Session{}})
+	const want = "isolation: want snapshot or fresh, have \"some\"\nrecord and replay: what is replayed need not be recorded again\ntimeout: -1s is negative"
 	if err == nil || err.Error() != want {
 		t.Errorf("New = %v, want %q", err, want)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/warder-dev/warder/capability"
 	"github.com/warder-dev/warder/policy"
 	"github.com/warder-dev/warder/review"
 	"github.com/warder-dev/warder/sdk"
@@ -241,9 +242,13 @@ func TestAHostIsToldThePolicysNamespaceAndResources(t *testing.T) {
 	reads.ContextAwareResources = []policy.Resource{{APIVersion: "v1", Kind: "Namespace"}}
 	p := groupOf("reads()", map[string]policy.Policy{"reads": reads})
 	p.Namespace = "shop"
-	h, ok := e.hostFor(memberPolicy(p, "reads"), mustGrants(t)).(*yieldingHost)
-	if !ok || h.host.Policy != "g/reads" || h.host.Namespace != "shop" || len(h.host.Resources) != 1 || h.host.Resources[0].Kind != "Namespace" {
-		t.Errorf("host = %+v, want that of g/reads in shop, which may read Namespaces", h.host)
+	yielding, ok := e.hostFor(memberPolicy(p, "reads"), mustGrants(t)).(*yieldingHost)
+	if !ok {
+		t.Fatal("want a host that yields")
+	}
+	h, ok := yielding.host.(*capability.Host)
+	if !ok || h.Policy != "g/reads" || h.Namespace != "shop" || len(h.Resources) != 1 || h.Resources[0].Kind != "Namespace" {
+		t.Errorf("host = %+v, want that of g/reads in shop, which may read Namespaces", yielding.host)
 	}
 }
 

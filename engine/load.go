@@ -252,6 +252,12 @@ func (e *Engine) hostFor(p policy.Policy, grants policy.Grants) sdk.Host {
 		Log: e.opts.Log, Services: e.opts.Services,
 	}
 	grantCEL(host, p)
+	switch {
+	case e.opts.Replay != nil:
+		return &yieldingHost{engine: e, host: capability.NewPlayer(host, e.opts.Replay)}
+	case e.opts.Record != nil:
+		return &yieldingHost{engine: e, host: capability.NewRecorder(host, e.opts.Record)}
+	}
 	return &yieldingHost{engine: e, host: host}
 }
 
@@ -266,7 +272,7 @@ func resources(p policy.Policy) []capability.Resource {
 
 type yieldingHost struct {
 	engine *Engine
-	host   *capability.Host
+	host   sdk.Host
 }
 
 // Call answers tracing/log at once, and the rest without holding a permit.

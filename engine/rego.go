@@ -17,7 +17,7 @@ func (e *Engine) regoOptions(p policy.Policy, host sdk.Host) rego.Options {
 		opts.Kinds = append(opts.Kinds, rego.Kind{APIVersion: r.APIVersion, Kind: r.Kind})
 	}
 	if h, ok := host.(*yieldingHost); ok {
-		if of, ok := any(h.host).(rego.Inventory); ok {
+		if of, ok := h.host.(rego.Inventory); ok {
 			opts.Inventory = yieldingInventory{of}
 		}
 	}

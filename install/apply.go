@@ -200,6 +200,9 @@ func (c *Client) applyNamespace(ctx context.Context, o *unstructured.Unstructure
 // once; when the controller's webhook does not answer, it may still be starting,
 // and the resource is tried again until ctx ends.
 func (c *Client) applyResource(ctx context.Context, o *unstructured.Unstructured) error {
+	if err := c.keepProtecting(ctx, o); err != nil {
+		return err
+	}
 	var final error
 	err := c.until(ctx, nameOf(o), func() (string, error) {
 		err := c.apply(ctx, o)
@@ -213,6 +216,42 @@ func (c *Client) applyResource(ctx context.Context, o *unstructured.Unstructured
 		return err
 	}
 	return final
+}
+
+// keepProtecting leaves a policy of a set in protect mode that is so in the
+// cluster, and its failure policy with it: somebody has decided that it holds, and
+// no policy can go back to monitor mode.
+func (c *Client) keepProtecting(ctx context.Context, o *unstructured.Unstructured) error {
+	if o.GetLabels()[manifest.LabelSet] == "" {
+		return nil
+	}
+	r, err := c.resource(o.GroupVersionKind(), o.GetNamespace())
+	if meta.IsNoMatchError(err) {
+		return nil // the kind is new, and so there is no policy
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", nameOf(o), err)
+	}
+	have, err := r.Get(ctx, o.GetName(), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", nameOf(o), err)
+	}
+	spec, _, _ := unstructured.NestedMap(have.Object, "spec") // the API server has checked it
+	if mode, ok := spec["mode"]; ok && mode != string(v1.Protect) {
+		return nil
+	}
+	for _, field := range []string{"mode", "failurePolicy"} {
+		value, ok := spec[field].(string)
+		if !ok {
+			unstructured.RemoveNestedField(o.Object, "spec", field)
+		} else if err := unstructured.SetNestedField(o.Object, value, "spec", field); err != nil {
+			return fmt.Errorf("%s: %w", nameOf(o), err)
+		}
+	}
+	return nil
 }
 
 // established waits until a kind can be used.

@@ -43,6 +43,7 @@ import (
 	"github.com/warder-dev/warder/library/podndots"
 	"github.com/warder-dev/warder/library/podprivileged"
 	"github.com/warder-dev/warder/library/podruntime"
+	"github.com/warder-dev/warder/library/podsecurity"
 	"github.com/warder-dev/warder/library/priorityclasspolicy"
 	"github.com/warder-dev/warder/library/priorityclassrequired"
 	"github.com/warder-dev/warder/library/probes"
@@ -319,6 +320,13 @@ func All() []Builtin { //nolint:funlen // a table
 			Summary:  "Reserves runtime classes, and gives pods another one instead.",
 			Mutating: true,
 			Policy:   podruntime.Policy(),
+		},
+		{
+			Name:     "pod-security",
+			Summary:  "Holds pods to the Pod Security Standards, baseline or restricted, of any version.",
+			Category: "security",
+			Severity: "high",
+			Policy:   podsecurity.Policy(),
 		},
 		{
 			Name:     "priority-class-policy",

@@ -33,10 +33,10 @@ type InstallOptions struct {
 	// Workloads is that of the default policy server. Default Ignore.
 	Workloads v1.Workloads
 	// WithoutServer leaves the default policy server out, and with it the
-	// recommended policies.
+	// policies of sets.
 	WithoutServer bool
-	// Recommended are policies to begin with.
-	Recommended Recommended
+	// Sets are policies to begin with.
+	Sets PolicySets
 	// LogLevel of the controller and the default policy server. Default "info".
 	LogLevel string
 	// HostNetwork puts the pods into the network of their nodes.
@@ -78,7 +78,7 @@ func (o InstallOptions) Validate() error {
 	if !slices.Contains([]string{"trace", "debug", "info", "warn", "error"}, o.LogLevel) {
 		errs = append(errs, fmt.Errorf("log level: want trace, debug, info, warn or error, have %q", o.LogLevel))
 	}
-	return errors.Join(append(errs, o.Recommended.validate())...)
+	return errors.Join(append(errs, o.Sets.validate())...)
 }
 
 // Install returns everything of an installation in the order in which to apply
@@ -106,10 +106,7 @@ func Install(o InstallOptions) ([]v1.Object, error) {
 		return objects, nil
 	}
 	objects = append(objects, defaultServer(o))
-	for _, p := range o.Recommended.policies() {
-		objects = append(objects, p)
-	}
-	return objects, nil
+	return append(objects, o.Sets.objects()...), nil
 }
 
 // Ports of the controller, and where its probes are. Source: Kubewarden's.

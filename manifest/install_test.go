@@ -23,14 +23,6 @@ func installed(t *testing.T, o InstallOptions) []v1.Object {
 	return objects
 }
 
-func recommendedModules() []string {
-	var names []string
-	for _, r := range recommendations() {
-		names = append(names, r.module)
-	}
-	return names
-}
-
 func TestInstallations(t *testing.T) {
 	tests := []struct {
 		name string
@@ -40,7 +32,7 @@ func TestInstallations(t *testing.T) {
 		{"install-everything", InstallOptions{
 			Image: "registry.example.com/warder:v1", Namespace: "policies", ImagePullPolicy: corev1.PullAlways, ImagePullSecrets: []string{"a", "b"},
 			Replicas: 1, ServerReplicas: 3, Workloads: v1.Expand, LogLevel: "debug", HostNetwork: true, JudgeOwnNamespace: true, ClientCAConfigMap: "ca",
-			Recommended: Recommended{Mode: v1.Protect, SkipNamespaces: []string{"kube-system"}, BuiltIn: recommendedModules()},
+			Sets: PolicySets{Names: SetNames(), Mode: v1.Protect, SkipNamespaces: []string{"kube-system"}},
 		}},
 	}
 	for _, tt := range tests {
@@ -59,7 +51,7 @@ func TestInstallations(t *testing.T) {
 // TestInstallIsOrdered: what an object needs is applied before it.
 func TestInstallIsOrdered(t *testing.T) {
 	var order []string
-	for _, o := range installed(t, InstallOptions{Image: "x", Recommended: Recommended{Mode: v1.Monitor, BuiltIn: recommendedModules()}}) {
+	for _, o := range installed(t, InstallOptions{Image: "x", Sets: PolicySets{Names: []string{SetKubewardenDefaults}}}) {
 		if kind := o.GetObjectKind().GroupVersionKind().Kind; !slices.Contains(order, kind) {
 			order = append(order, kind)
 		}
@@ -85,7 +77,9 @@ func TestInstallOptionsThatCannotBe(t *testing.T) {
 		{"replicas of the server", InstallOptions{Image: "x", ServerReplicas: -1}, "replicas: want 0 or more"},
 		{"workloads", InstallOptions{Image: "x", Workloads: "expand"}, `workloads: want Ignore or Expand, have "expand"`},
 		{"log level", InstallOptions{Image: "x", LogLevel: "INFO"}, `log level: want trace, debug, info, warn or error, have "INFO"`},
-		{"mode", InstallOptions{Image: "x", Recommended: Recommended{Mode: "Monitor"}}, `mode of the recommended policies: want monitor or protect, have "Monitor"`},
+		{"mode", InstallOptions{Image: "x", Sets: PolicySets{Mode: "Monitor"}}, `mode of the policies: want monitor or protect, have "Monitor"`},
+		{"set", InstallOptions{Image: "x", Sets: PolicySets{Names: []string{"pod-security"}}},
+			`there is no policy set "pod-security"; there are pod-security-baseline, pod-security-restricted, best-practices, kubewarden-defaults`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -93,20 +87,6 @@ func TestInstallOptionsThatCannotBe(t *testing.T) {
 				t.Errorf("error = %v, want %q", err, tt.want)
 			}
 		})
-	}
-}
-
-func TestRecommendedPoliciesThatAreNotBuiltIn(t *testing.T) {
-	r := Recommended{Mode: v1.Monitor, BuiltIn: []string{"pod-privileged"}}
-	want := []string{"no-privilege-escalation", "no-host-namespace-sharing", "do-not-run-as-root", "do-not-share-host-paths", "drop-capabilities"}
-	if diff := cmp.Diff(want, r.LeftOut()); diff != "" {
-		t.Errorf("left out (-want +got):\n%s", diff)
-	}
-	if all := r.policies(); len(all) != 1 || all[0].Name != "no-privileged-pod" {
-		t.Errorf("policies = %v, want no-privileged-pod alone", all)
-	}
-	if r = (Recommended{BuiltIn: recommendedModules()}); r.LeftOut() != nil || r.policies() != nil {
-		t.Error("policies without a mode")
 	}
 }
 

@@ -58,9 +58,25 @@ func (r *Review) AppendAnswer(dst []byte, resp Response) []byte {
 		e.str("apiVersion", cmp.Or(r.APIVersion, defaultAPIVersion))
 	}
 	e.name("response")
-	e.response(resp)
+	e.response(resp, asNull)
 	return append(e.dst, '}')
 }
+
+// AppendJSON appends the response alone, as kwctl prints it: what is empty is left
+// out.
+func (resp Response) AppendJSON(dst []byte) []byte {
+	e := encoder{dst}
+	e.response(resp, omitted)
+	return e.dst
+}
+
+// empty says how lists and maps are written that are not there.
+type empty int
+
+const (
+	asNull empty = iota
+	omitted
+)
 
 // encoder appends JSON. The order of members is that of Kubewarden's server.
 type encoder struct{ dst []byte }
@@ -96,7 +112,7 @@ func (e *encoder) orNull(name, value string) {
 	e.dst = append(e.dst, "null"...)
 }
 
-func (e *encoder) response(resp Response) {
+func (e *encoder) response(resp Response, none empty) {
 	e.dst = append(e.dst, '{')
 	e.str("uid", resp.UID)
 	e.name("allowed")
@@ -111,8 +127,12 @@ func (e *encoder) response(resp Response) {
 	if resp.Status != nil {
 		e.status(*resp.Status)
 	}
-	e.annotations(resp.AuditAnnotations)
-	e.warnings(resp.Warnings)
+	if none == asNull || resp.AuditAnnotations != nil {
+		e.annotations(resp.AuditAnnotations)
+	}
+	if none == asNull || resp.Warnings != nil {
+		e.warnings(resp.Warnings)
+	}
 	e.dst = append(e.dst, '}')
 }
 

@@ -26,7 +26,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	v1 "github.com/warder-dev/warder/api/v1"
-	"github.com/warder-dev/warder/library"
 	"github.com/warder-dev/warder/manifest"
 )
 
@@ -190,7 +189,7 @@ func TestDefaultRenderingIsWhatInstallApplies(t *testing.T) {
 }
 
 func TestValuesAreTheOptionsOfInstall(t *testing.T) {
-	builtIn := library.Names()
+	defaults := []string{manifest.SetKubewardenDefaults}
 	tests := []struct {
 		name, values string
 		opts         manifest.InstallOptions
@@ -203,11 +202,15 @@ func TestValuesAreTheOptionsOfInstall(t *testing.T) {
 		{"own namespace", "alwaysAcceptAdmissionReviewsOnDeploymentsNamespace: false", manifest.InstallOptions{JudgeOwnNamespace: true}},
 		{"mTLS", "mTLS: {enable: true, configMapName: ca}", manifest.InstallOptions{ClientCAConfigMap: "ca"}},
 		{"workloads", "policyServer: {workloads: Expand, replicaCount: 3}", manifest.InstallOptions{Workloads: v1.Expand, ServerReplicas: 3}},
-		{"recommended", "recommendedPolicies: {enabled: true}", manifest.InstallOptions{Recommended: manifest.Recommended{Mode: v1.Monitor, BuiltIn: builtIn}}},
+		{"recommended", "recommendedPolicies: {enabled: true}", manifest.InstallOptions{Sets: manifest.PolicySets{Names: defaults}}},
 		{"recommended, protect", `{recommendedPolicies: {enabled: true, defaultPolicyMode: protect, skipAdditionalNamespaces: [b]}, global: {skipNamespaces: [a]}}`,
-			manifest.InstallOptions{Recommended: manifest.Recommended{Mode: v1.Protect, BuiltIn: builtIn, SkipNamespaces: []string{"a", "b"}}}},
+			manifest.InstallOptions{Sets: manifest.PolicySets{Names: defaults, Mode: v1.Protect, SkipNamespaces: []string{"a", "b"}}}},
 		{"recommended, everywhere", `{recommendedPolicies: {enabled: true}, global: {skipNamespaces: []}}`,
-			manifest.InstallOptions{Recommended: manifest.Recommended{Mode: v1.Monitor, BuiltIn: builtIn, SkipNamespaces: []string{}}}},
+			manifest.InstallOptions{Sets: manifest.PolicySets{Names: defaults, SkipNamespaces: []string{}}}},
+		{"every set", "policySets: [pod-security-baseline, pod-security-restricted, best-practices, kubewarden-defaults]",
+			manifest.InstallOptions{Sets: manifest.PolicySets{Names: manifest.SetNames()}}},
+		{"a set, protect", "{policySets: [best-practices], recommendedPolicies: {defaultPolicyMode: protect}}",
+			manifest.InstallOptions{Sets: manifest.PolicySets{Names: []string{manifest.SetBestPractices}, Mode: v1.Protect}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -326,6 +329,8 @@ func TestValuesAreRefused(t *testing.T) {
 		{"recommendedPolicies: {defaultPolicyMode: audit}", "at '/recommendedPolicies/defaultPolicyMode': value must be one of 'monitor', 'protect'"},
 		{"recommendedPolicies: {enabled: true, userGroupPolicy: {module: {repository: x/y}}}", "recommendedPolicies: module x/y: tag: say which"},
 		{"{recommendedPolicies: {enabled: true}, policyServer: {enabled: false}}", "set policyServer.enabled to true"},
+		{"policySets: [pod-security]", "at '/policySets/0': value must be one of"},
+		{"{policySets: [best-practices], policyServer: {enabled: false}}", "set policyServer.enabled to true"},
 		{"mTLS: {enable: true}", "mTLS.configMapName: name the ConfigMap"},
 		{"auditScanner: {enable: true}", "auditScanner.enable: this version of warder has no audit scanner; set it to false"},
 		{"auditScanner: {policyReporter: true}", "auditScanner.policyReporter: this chart has no Policy Reporter"},

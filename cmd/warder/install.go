@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,7 +16,6 @@ import (
 
 	v1 "github.com/warder-dev/warder/api/v1"
 	"github.com/warder-dev/warder/install"
-	"github.com/warder-dev/warder/library"
 	"github.com/warder-dev/warder/manifest"
 )
 
@@ -45,11 +45,20 @@ func newInstall() *cobra.Command {
 policies, the controller, and a policy server called "default". Installing again
 changes what is different, so it is also how one upgrades.
 
-Nothing is refused until you apply a policy. --recommended-policies applies some to
-begin with, in monitor mode: they refuse nothing, and log what they would.`,
+Nothing is refused until you apply a policy. --set applies some to begin with, in
+monitor mode: they refuse nothing, and log what they would. The sets are
+
+  pod-security-baseline     the Pod Security Standard baseline
+  pod-security-restricted   the Pod Security Standard restricted
+  best-practices            what else makes workloads secure and reliable
+  kubewarden-defaults       the policies that Kubewarden recommends
+
+Installing without a set leaves its policies as they are, and "warder uninstall --set"
+removes them. Installing with it makes them those of this version; one that somebody
+has put into protect mode stays there.`,
 		Example: `  warder install --wait
   warder install --dry-run > warder.yaml
-  warder install --recommended-policies --workloads Expand`,
+  warder install --set pod-security-baseline,best-practices`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
@@ -61,10 +70,11 @@ begin with, in monitor mode: they refuse nothing, and log what they would.`,
 	flags.Int32Var(&f.servers, "policy-server-replicas", 1, "replicas of the default policy server")
 	flags.StringVar(&f.workloads, "workloads", string(v1.Ignore),
 		`"Expand" makes policies about pods judge Deployments and other workloads, too, unless they say otherwise`)
-	flags.BoolVar(&f.recommended, "recommended-policies", false, "apply policies to begin with")
-	flags.StringVar(&f.mode, "policy-mode", string(v1.Monitor), `mode of the recommended policies: "monitor" or "protect"`)
-	flags.StringSliceVar(&f.opts.Recommended.SkipNamespaces, "skip-namespaces", manifest.SkipNamespaces(),
-		"namespaces that the recommended policies do not judge")
+	flags.StringSliceVar(&f.opts.Sets.Names, "set", nil, "apply the policies of this set, or of these: "+strings.Join(manifest.SetNames(), ", "))
+	flags.BoolVar(&f.recommended, "recommended-policies", false, "the same as --set "+manifest.SetKubewardenDefaults)
+	flags.StringVar(&f.mode, "policy-mode", string(v1.Monitor), `mode of the policies of sets: "monitor" or "protect"`)
+	flags.StringSliceVar(&f.opts.Sets.SkipNamespaces, "skip-namespaces", manifest.SkipNamespaces(),
+		"namespaces that the policies of sets do not judge")
 	flags.StringVar(&f.opts.LogLevel, "log-level", "info", "trace, debug, info, warn or error")
 	flags.BoolVar(&f.opts.HostNetwork, "host-network", false, "put the pods into the network of their nodes")
 	flags.BoolVar(&f.onlyCRDs, "only-crds", false, "apply the kinds of policies alone; the Helm chart does it before an upgrade")
@@ -92,15 +102,12 @@ func imageTag(version string) string {
 
 func (f *installFlags) run(cmd *cobra.Command) error {
 	f.opts.Replicas, f.opts.ServerReplicas, f.opts.Workloads = f.replicas, f.servers, v1.Workloads(f.workloads)
+	f.opts.Sets.Mode = v1.Mode(f.mode)
 	if f.recommended {
-		f.opts.Recommended.Mode = v1.Mode(f.mode)
-		f.opts.Recommended.BuiltIn = library.Names()
+		f.opts.Sets.Names = append(f.opts.Sets.Names, manifest.SetKubewardenDefaults)
 	}
 	if err := f.opts.Validate(); err != nil {
 		return usagef("install: %v", err)
-	}
-	for _, name := range f.opts.Recommended.LeftOut() {
-		fmt.Fprintf(cmd.ErrOrStderr(), "The recommended policy %q is left out: its module is not built in yet.\n", name)
 	}
 	if f.dryRun && f.onlyCRDs {
 		return usagef("install: --only-crds and --dry-run do not go together: the kinds are the first of what --dry-run prints")

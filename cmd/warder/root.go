@@ -41,7 +41,14 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
+	var status *statusError
+	if errors.As(err, &status) && status.err == nil {
+		return status.status
+	}
 	_, _ = fmt.Fprintf(stderr, "warder: %v\n", err)
+	if status != nil {
+		return status.status
+	}
 	var usage *usageError
 	if errors.As(err, &usage) {
 		return exitUsage
@@ -74,7 +81,7 @@ Run the policy server:              warder serve --policies policies.yml`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	addGroup(root, "server", "Server:", newServe(), newDemo())
 	addGroup(root, "cluster", "Cluster:", newInstall(), newUninstall(), newController())
-	addGroup(root, "policies", "Policies as artifacts:", newPull(), newPush(), newDigest(), newPolicies(), newRm(), newSave(), newLoad(),
+	addGroup(root, "policies", "Policies as artifacts:", newRun(), newPull(), newPush(), newDigest(), newPolicies(), newRm(), newSave(), newLoad(),
 		newRegistry(), newAnnotate(), newInspect())
 	addGroup(root, "signatures", "Signatures:", newVerify(), newSign(), newKeygen())
 	addGroup(root, "other", "Other:", newScaffold(), newVersion())

@@ -19,6 +19,7 @@ import (
 
 func newUninstall() *cobra.Command {
 	var opts install.RemoveOptions
+	var sets []string
 	var yes bool
 	var timeout time.Duration
 	cmd := &cobra.Command{
@@ -29,17 +30,34 @@ to. It leaves no webhook and no finalizer behind, and needs nothing of warder to
 run: it is also the way out when the controller is broken and the cluster refuses
 everything.
 
-Policies are removed with their kinds, unless --keep-crds leaves them.`,
+Policies are removed with their kinds, unless --keep-crds leaves them. With --set the
+policies of a set are removed, and nothing else.`,
 		Example: `  warder uninstall
+  warder uninstall --set best-practices
   warder uninstall --keep-crds --yes`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := manifest.CheckSets(sets); err != nil {
+				return usagef("uninstall: %v", err)
+			}
+			if len(sets) > 0 && (opts.KeepResources || opts.LeaveToHelm) {
+				return usagef("uninstall: --set removes policies and leaves everything else: leave --keep-crds and --leave-to-helm out")
+			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
 			out := newTeller(cmd.ErrOrStderr())
 			client, err := newInstaller(out)
 			if err != nil {
 				return err
+			}
+			if len(sets) > 0 {
+				defer out.clear()
+				if err := client.RemoveSets(ctx, sets); err != nil {
+					return fmt.Errorf("uninstall: %w", err)
+				}
+				out.clear()
+				out.summary(cmd.OutOrStdout(), "No policy of "+strings.Join(sets, " or ")+" is there.")
+				return nil
 			}
 			if !yes && !opts.KeepResources && !opts.LeaveToHelm {
 				if err := confirmLoss(ctx, cmd, client); err != nil {
@@ -57,6 +75,7 @@ Policies are removed with their kinds, unless --keep-crds leaves them.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&opts.Namespace, "namespace", manifest.DefaultNamespace, "namespace of the installation")
+	flags.StringSliceVar(&sets, "set", nil, "remove the policies of this set alone, or of these: "+strings.Join(manifest.SetNames(), ", "))
 	flags.BoolVar(&opts.KeepResources, "keep-crds", false, "leave policies and their kinds where they are, enforced no more")
 	flags.BoolVar(&opts.LeaveToHelm, "leave-to-helm", false, "leave what the Helm chart consists of to Helm, and policies where they are; its hook does it")
 	flags.BoolVar(&yes, "yes", false, "do not ask")

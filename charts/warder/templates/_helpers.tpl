@@ -83,6 +83,9 @@ builtin://{{ .builtin }}
 {{- if and .Values.mTLS.enable (not .Values.mTLS.configMapName) }}
 {{- fail "mTLS.configMapName: name the ConfigMap whose key client-ca.crt has who signs the certificate of the API server" }}
 {{- end }}
+{{- if and .Values.policySets (not .Values.policyServer.enabled) }}
+{{- fail "policySets: they are judged by the default policy server; set policyServer.enabled to true" }}
+{{- end }}
 {{- if and .Values.recommendedPolicies.enabled (not .Values.policyServer.enabled) }}
 {{- fail "recommendedPolicies.enabled: they are judged by the default policy server; set policyServer.enabled to true" }}
 {{- end }}
