@@ -75,6 +75,7 @@ func accepting(name string) any {
 		"priority-class-policy":                     `{"denied_priority_classes": ["x"], "default_priority_class": "y"}`,
 		"probes":                                    `{"liveness": {"enforce": false}, "readiness": {"enforce": true}}`,
 		"psa-label-enforcer":                        `{"modes": {"enforce": "baseline"}}`,
+		"resources-required":                        `{"requests": ["cpu"]}`,
 		"selinux-psp":                               `{"rule": "MustRunAs", "user": "u"}`,
 		"user-group-psp":                            `{"run_as_user": {"rule": "MustRunAs", "ranges": [{"min": 1, "max": 2}]}}`,
 		"verify-image-signatures":                   `{"signatures": [{"image": "x", "githubActions": {"owner": "o"}}]}`,

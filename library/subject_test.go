@@ -72,6 +72,34 @@ func subjects() map[string]subject {
 			misshapen: []string{`{"spec": {"replicas": "x"}}`, `{"spec": {"template": {"metadata": {"labels": []}}}}`},
 			answers:   says("kubernetes/list_resources_by_namespace", `{"items": [{"spec": {"selector": {"matchLabels": {"app": "web"}}}}]}`),
 		},
+		"resources-required": {
+			object:    `{"spec": {"containers": [{"resources": {"requests": {"cpu": 1}}}]}}`,
+			misshapen: []string{`{"spec": {"containers": {}}}`, `{"spec": {"containers": ["c"]}}`, `{"spec": {"containers": [{"resources": 1}]}}`, `{"spec": {"resources": [], "containers": [{}]}}`},
+		},
+		"capabilities-denied": {
+			misshapen: []string{`{"spec": {"containers": {}}}`, `{"spec": {"containers": ["c"]}}`, `{"spec": {"containers": [{"securityContext": []}]}}`},
+		},
+		"capabilities-dropped": {object: `{"spec": {"containers": [{"securityContext": {"capabilities": {"drop": ["ALL"]}}}]}}`},
+		"rbac-binding-pod-exec": {
+			kind: "RoleBinding", elsewhere: true,
+			object:    `{"roleRef": {"kind": "Role", "name": "r"}, "subjects": [{"kind": "User", "name": "u"}]}`,
+			misshapen: []string{`{"roleRef": []}`, `{"roleRef": {"kind": 1}}`, `{"roleRef": {}, "subjects": {}}`},
+			answers:   says("kubernetes/get_resource", `{"rules": []}`),
+		},
+		"rbac-binding-wildcards": {
+			kind: "RoleBinding", elsewhere: true,
+			object:    `{"roleRef": {"kind": "Role", "name": "r"}, "subjects": [{"kind": "User", "name": "u"}]}`,
+			misshapen: []string{`{"roleRef": []}`, `{"roleRef": {"kind": 1}}`, `{"roleRef": {}, "subjects": {}}`},
+			answers:   says("kubernetes/get_resource", `{"rules": []}`),
+		},
+		"pdb-hpa-replicas": {
+			kind:      "PodDisruptionBudget",
+			object:    `{"metadata": {"namespace": "web"}, "spec": {"minAvailable": 1, "selector": {}}}`,
+			misshapen: []string{`{"spec": {"minAvailable": {}}}`, `{"metadata": {"name": 1}}`},
+			answers: append(says("kubernetes/list_resources_by_namespace", `{"items": [{"spec": {"minReplicas": 2,
+				"scaleTargetRef": {"kind": "Deployment", "name": "d"}}}]}`),
+				says("kubernetes/get_resource", `{"spec": {"template": {"metadata": {"labels": {}}}}}`)...),
+		},
 		"instance-label": {kind: "Deployment", object: `{"metadata": {"name": "web"}}`, misshapen: []string{`{"metadata": {"labels": {"app.kubernetes.io/instance": 1}}}`}, elsewhere: true},
 		"host-process": {
 			object:    `{"spec": {"containers": [{"name": "a"}]}}`,
