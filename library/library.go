@@ -4,14 +4,14 @@
 package library
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/warder-dev/warder/library/allowedfsgroupspsp"
 	"github.com/warder-dev/warder/library/allowedprocmounttypespsp"
 	"github.com/warder-dev/warder/library/allowprivilegeescalationpsp"
 	"github.com/warder-dev/warder/library/annotations"
 	"github.com/warder-dev/warder/library/apparmorpsp"
-	"github.com/warder-dev/warder/library/automountserviceaccounttoken"
-	"github.com/warder-dev/warder/library/capabilitiesdenied"
-	"github.com/warder-dev/warder/library/capabilitiesdropped"
 	"github.com/warder-dev/warder/library/capabilitiespsp"
 	"github.com/warder-dev/warder/library/containerresources"
 	"github.com/warder-dev/warder/library/deprecatedapiversions"
@@ -24,49 +24,28 @@ import (
 	"github.com/warder-dev/warder/library/highriskserviceaccount"
 	"github.com/warder-dev/warder/library/hostnamespacespsp"
 	"github.com/warder-dev/warder/library/hostpathspsp"
-	"github.com/warder-dev/warder/library/hostprocess"
-	"github.com/warder-dev/warder/library/hpareplicas"
 	"github.com/warder-dev/warder/library/imagecvepolicy"
-	"github.com/warder-dev/warder/library/imagepullpolicy"
-	"github.com/warder-dev/warder/library/imagetag"
 	"github.com/warder-dev/warder/library/ingress"
-	"github.com/warder-dev/warder/library/instancelabel"
 	"github.com/warder-dev/warder/library/labels"
-	"github.com/warder-dev/warder/library/linuxhardening"
-	"github.com/warder-dev/warder/library/minreplicas"
 	"github.com/warder-dev/warder/library/namespacelabelpropagator"
-	"github.com/warder-dev/warder/library/networkpolicyrequired"
 	"github.com/warder-dev/warder/library/nspolicyservermapper"
-	"github.com/warder-dev/warder/library/pdballowsdisruptions"
-	"github.com/warder-dev/warder/library/pdbhpareplicas"
-	"github.com/warder-dev/warder/library/pdbrequired"
 	"github.com/warder-dev/warder/library/persistentvolumeclaimstorageclasspolicy"
 	"github.com/warder-dev/warder/library/podndots"
 	"github.com/warder-dev/warder/library/podprivileged"
 	"github.com/warder-dev/warder/library/podruntime"
 	"github.com/warder-dev/warder/library/priorityclasspolicy"
-	"github.com/warder-dev/warder/library/priorityclassrequired"
 	"github.com/warder-dev/warder/library/probes"
 	"github.com/warder-dev/warder/library/psalabelenforcer"
 	"github.com/warder-dev/warder/library/rancherprojectpropagatelabels"
 	"github.com/warder-dev/warder/library/rancherprojectquotasnamespacevalidator"
-	"github.com/warder-dev/warder/library/rbacbindingpodexec"
-	"github.com/warder-dev/warder/library/rbacbindingwildcards"
-	"github.com/warder-dev/warder/library/rbacclusteradmin"
-	"github.com/warder-dev/warder/library/rbacpodexec"
-	"github.com/warder-dev/warder/library/rbacwildcards"
 	"github.com/warder-dev/warder/library/readonlyrootfilesystempsp"
-	"github.com/warder-dev/warder/library/resourcesrequired"
 	"github.com/warder-dev/warder/library/runtimeenforcer"
 	"github.com/warder-dev/warder/library/safeannotations"
 	"github.com/warder-dev/warder/library/safelabels"
 	"github.com/warder-dev/warder/library/seccomppsp"
 	"github.com/warder-dev/warder/library/selinuxpsp"
-	"github.com/warder-dev/warder/library/sensitiveconfigmapcontent"
-	"github.com/warder-dev/warder/library/sensitivecontainerenvvar"
 	"github.com/warder-dev/warder/library/sharepidnamespacepolicy"
 	"github.com/warder-dev/warder/library/sysctlpsp"
-	"github.com/warder-dev/warder/library/topologyspread"
 	"github.com/warder-dev/warder/library/trustedrepos"
 	"github.com/warder-dev/warder/library/uniqueingresspolicy"
 	"github.com/warder-dev/warder/library/uniqueserviceselectorpolicy"
@@ -78,7 +57,14 @@ import (
 
 // All returns every built-in policy, sorted by name. The slice is the
 // caller's.
-func All() []Builtin { //nolint:funlen // a table
+func All() []Builtin {
+	return slices.SortedFunc(slices.Values(slices.Concat(kubewardens(), checks())), func(a, b Builtin) int {
+		return cmp.Compare(a.Name, b.Name)
+	})
+}
+
+// kubewardens are the policies that Kubewarden has too, by its names.
+func kubewardens() []Builtin { //nolint:funlen // a table
 	return []Builtin{
 		{
 			Name:     "allow-privilege-escalation-psp",
@@ -111,24 +97,6 @@ func All() []Builtin { //nolint:funlen // a table
 			Summary:  "Restricts the AppArmor profiles of pods and containers.",
 			Category: "security", Severity: "medium",
 			Policy: apparmorpsp.Policy(),
-		},
-		{
-			Name:     "automount-service-account-token",
-			Summary:  "Wants pods to do without the token of their ServiceAccount.",
-			Category: "security", Severity: "medium",
-			Policy: automountserviceaccounttoken.Policy(),
-		},
-		{
-			Name:     "capabilities-denied",
-			Summary:  "Refuses containers that add capabilities which are as good as root on the node.",
-			Category: "security", Severity: "high",
-			Policy: capabilitiesdenied.Policy(),
-		},
-		{
-			Name:     "capabilities-dropped",
-			Summary:  "Wants containers to drop capabilities, all of them unless told otherwise.",
-			Category: "security", Severity: "medium",
-			Policy: capabilitiesdropped.Policy(),
 		},
 		{
 			Name:     "capabilities-psp",
@@ -201,22 +169,10 @@ func All() []Builtin { //nolint:funlen // a table
 			Policy: hostnamespacespsp.Policy(),
 		},
 		{
-			Name:     "host-process",
-			Summary:  "Refuses containers on Windows that run as processes of the node.",
-			Category: "security", Severity: "high",
-			Policy: hostprocess.Policy(),
-		},
-		{
 			Name:     "hostpaths-psp",
 			Summary:  "Restricts which paths of the node containers mount, and whether they may write there.",
 			Category: "security", Severity: "high",
 			Policy: hostpathspsp.Policy(),
-		},
-		{
-			Name:     "hpa-replicas",
-			Summary:  "Wants autoscalers to keep two replicas or more, and to have room.",
-			Category: "reliability", Severity: "medium",
-			Policy: hpareplicas.Policy(),
 		},
 		{
 			Name:     "image-cve-policy",
@@ -226,46 +182,16 @@ func All() []Builtin { //nolint:funlen // a table
 			Policy: imagecvepolicy.Policy(),
 		},
 		{
-			Name:     "image-pull-policy",
-			Summary:  "Limits the imagePullPolicy of containers, to Always unless told otherwise.",
-			Category: "reliability", Severity: "medium",
-			Policy: imagepullpolicy.Policy(),
-		},
-		{
-			Name:     "image-tag",
-			Summary:  "Wants images to have a tag or a digest.",
-			Category: "reliability", Severity: "high",
-			Policy: imagetag.Policy(),
-		},
-		{
 			Name:     "ingress",
 			Summary:  "Wants Ingresses to have TLS for all their hosts, and limits the ports behind them.",
 			Category: "security", Severity: "medium",
 			Policy: ingress.Policy(),
 		},
 		{
-			Name:     "instance-label",
-			Summary:  "Wants the label app.kubernetes.io/instance to be the name of the object.",
-			Category: "reliability", Severity: "medium",
-			Policy: instancelabel.Policy(),
-		},
-		{
 			Name:     "labels",
 			Summary:  "Compares the labels of objects of any kind with a list.",
 			Category: "reliability", Severity: "low",
 			Policy: labels.Policy(),
-		},
-		{
-			Name:     "linux-hardening",
-			Summary:  "Wants containers to be confined by seccomp, AppArmor, SELinux or dropped capabilities.",
-			Category: "security", Severity: "medium",
-			Policy: linuxhardening.Policy(),
-		},
-		{
-			Name:     "min-replicas",
-			Summary:  "Wants Deployments to have two replicas or more.",
-			Category: "reliability", Severity: "medium",
-			Policy: minreplicas.Policy(),
 		},
 		{
 			Name:     "namespace-label-propagator",
@@ -276,39 +202,12 @@ func All() []Builtin { //nolint:funlen // a table
 			Policy: namespacelabelpropagator.Policy(),
 		},
 		{
-			Name:     "network-policy-required",
-			Summary:  "Wants a NetworkPolicy to say who may talk to the pods.",
-			AsksHost: true,
-			Category: "security", Severity: "medium",
-			Policy: networkpolicyrequired.Policy(),
-		},
-		{
 			Name:     "ns-policyserver-mapper",
 			Summary:  "Sends the policies of a namespace to the PolicyServer that the Namespace names.",
 			Mutating: true,
 			AsksHost: true,
 			Category: "reliability", Severity: "low",
 			Policy: nspolicyservermapper.Policy(),
-		},
-		{
-			Name:     "pdb-allows-disruptions",
-			Summary:  "Refuses PodDisruptionBudgets that let no node be drained.",
-			Category: "reliability", Severity: "medium",
-			Policy: pdballowsdisruptions.Policy(),
-		},
-		{
-			Name:     "pdb-hpa-replicas",
-			Summary:  "Refuses PodDisruptionBudgets that want as many pods as an autoscaler may leave.",
-			AsksHost: true,
-			Category: "reliability", Severity: "medium",
-			Policy: pdbhpareplicas.Policy(),
-		},
-		{
-			Name:     "pdb-required",
-			Summary:  "Wants workloads of several replicas to have a PodDisruptionBudget.",
-			AsksHost: true,
-			Category: "reliability", Severity: "medium",
-			Policy: pdbrequired.Policy(),
 		},
 		{
 			Name:     "persistentvolumeclaim-storageclass-policy",
@@ -345,12 +244,6 @@ func All() []Builtin { //nolint:funlen // a table
 			Policy: priorityclasspolicy.Policy(),
 		},
 		{
-			Name:     "priority-class-required",
-			Summary:  "Wants pods to have a priority class.",
-			Category: "reliability", Severity: "medium",
-			Policy: priorityclassrequired.Policy(),
-		},
-		{
 			Name:     "probes",
 			Summary:  "Asks for liveness and readiness probes, and keeps their fields within bounds.",
 			Category: "reliability", Severity: "medium",
@@ -379,48 +272,10 @@ func All() []Builtin { //nolint:funlen // a table
 			Policy: rancherprojectquotasnamespacevalidator.Policy(),
 		},
 		{
-			Name:     "rbac-binding-pod-exec",
-			Summary:  "Refuses bindings of roles that allow to run commands in containers.",
-			AsksHost: true,
-			Category: "security", Severity: "high",
-			Policy: rbacbindingpodexec.Policy(),
-		},
-		{
-			Name:     "rbac-binding-wildcards",
-			Summary:  "Refuses bindings of roles that allow everything, whatever they are called.",
-			AsksHost: true,
-			Category: "security", Severity: "high",
-			Policy: rbacbindingwildcards.Policy(),
-		},
-		{
-			Name:     "rbac-cluster-admin",
-			Summary:  "Refuses bindings that give somebody all rights.",
-			Category: "security", Severity: "high",
-			Policy: rbacclusteradmin.Policy(),
-		},
-		{
-			Name:     "rbac-pod-exec",
-			Summary:  "Refuses roles that allow to run commands in containers.",
-			Category: "security", Severity: "high",
-			Policy: rbacpodexec.Policy(),
-		},
-		{
-			Name:     "rbac-wildcards",
-			Summary:  "Refuses roles that have wildcards.",
-			Category: "security", Severity: "high",
-			Policy: rbacwildcards.Policy(),
-		},
-		{
 			Name:     "readonly-root-filesystem-psp",
 			Summary:  "Refuses containers that may write to their root filesystem.",
 			Category: "security", Severity: "medium",
 			Policy: readonlyrootfilesystempsp.Policy(),
-		},
-		{
-			Name:     "resources-required",
-			Summary:  "Wants containers to have requests or limits of CPU and memory.",
-			Category: "efficiency", Severity: "medium",
-			Policy: resourcesrequired.Policy(),
 		},
 		{
 			Name:     "runtime-enforcer",
@@ -455,18 +310,6 @@ func All() []Builtin { //nolint:funlen // a table
 			Policy: selinuxpsp.Policy(),
 		},
 		{
-			Name:     "sensitive-configmap-content",
-			Summary:  "Refuses ConfigMaps with what should be in a Secret.",
-			Category: "security", Severity: "high",
-			Policy: sensitiveconfigmapcontent.Policy(),
-		},
-		{
-			Name:     "sensitive-container-env-var",
-			Summary:  "Refuses containers with secrets among the values of their environment.",
-			Category: "security", Severity: "high",
-			Policy: sensitivecontainerenvvar.Policy(),
-		},
-		{
 			Name:     "share-pid-namespace-policy",
 			Summary:  "Refuses pods whose containers share one PID namespace.",
 			Category: "security", Severity: "medium",
@@ -477,12 +320,6 @@ func All() []Builtin { //nolint:funlen // a table
 			Summary:  "Restricts the kernel parameters that pods may set.",
 			Category: "security", Severity: "high",
 			Policy: sysctlpsp.Policy(),
-		},
-		{
-			Name:     "topology-spread",
-			Summary:  "Wants the replicas of workloads to be spread over nodes or zones.",
-			Category: "reliability", Severity: "medium",
-			Policy: topologyspread.Policy(),
 		},
 		{
 			Name:     "trusted-repos",

@@ -100,6 +100,46 @@ func subjects() map[string]subject {
 				"scaleTargetRef": {"kind": "Deployment", "name": "d"}}}]}`),
 				says("kubernetes/get_resource", `{"spec": {"template": {"metadata": {"labels": {}}}}}`)...),
 		},
+		"run-as-non-root": {object: `{"spec": {"containers": [{"securityContext": {"runAsUser": 1}}]}}`},
+		"gateway-tls": {
+			kind:      "Gateway",
+			object:    `{"spec": {"listeners": [{"name": "a", "protocol": "HTTP"}]}}`,
+			misshapen: []string{`{"spec": {"listeners": {}}}`, `{"spec": {"listeners": ["x"]}}`, `{"spec": {"tls": []}}`},
+		},
+		"gateway-allowed-routes": {
+			kind:      "Gateway",
+			object:    `{"spec": {"listeners": [{"name": "a"}]}}`,
+			misshapen: []string{`{"spec": {"listeners": {}}}`, `{"spec": {"listeners": ["x"]}}`, `{"spec": {"listeners": [{"allowedRoutes": []}]}}`},
+		},
+		"gateway-references": {
+			kind:      "HTTPRoute",
+			object:    `{"metadata": {"namespace": "web"}, "spec": {"rules": [{"backendRefs": [{"name": "a"}]}]}}`,
+			misshapen: []string{`{"spec": {"rules": {}}}`, `{"spec": {"rules": [{"backendRefs": 1}]}}`, `{"spec": {"rules": [{"filters": ["x"]}]}}`},
+			answers:   says("kubernetes/list_resources_by_namespace", `{"items": []}`),
+		},
+		"http-route-hostnames": {
+			kind:      "HTTPRoute",
+			object:    `{"spec": {"hostnames": ["a.example.com"]}}`,
+			misshapen: []string{`{"spec": {"hostnames": {}}}`, `{"spec": {"hostnames": [1]}}`},
+		},
+		"http-route-listeners": {
+			kind:      "HTTPRoute",
+			object:    `{"metadata": {"namespace": "web"}, "spec": {"parentRefs": [{"name": "a"}]}}`,
+			misshapen: []string{`{"spec": {"rules": {}}}`, `{"spec": {"parentRefs": 1}}`, `{"spec": {"parentRefs": [{"port": []}]}}`},
+			answers:   says("kubernetes/get_resource", `{"spec": {"listeners": []}}`),
+		},
+		"http-route-backend-tls": {
+			kind:      "HTTPRoute",
+			object:    `{"metadata": {"namespace": "web"}, "spec": {"rules": [{"backendRefs": [{"name": "a", "port": 80}]}]}}`,
+			misshapen: []string{`{"spec": {"rules": {}}}`, `{"spec": {"rules": [{"backendRefs": 1}]}}`, `{"spec": {"rules": [{"backendRefs": [{"port": []}]}]}}`},
+			answers: append(says("kubernetes/list_resources_by_namespace", `{"items": []}`),
+				says("kubernetes/get_resource", `{"spec": {"ports": [{"port": 80}]}}`)...),
+		},
+		"kgateway-backend-tls": {
+			kind:      "BackendConfigPolicy",
+			object:    `{"spec": {"tls": {}}}`,
+			misshapen: []string{`{"spec": {"tls": []}}`, `{"spec": {"tls": {"insecureSkipVerify": 1}}}`},
+		},
 		"instance-label": {kind: "Deployment", object: `{"metadata": {"name": "web"}}`, misshapen: []string{`{"metadata": {"labels": {"app.kubernetes.io/instance": 1}}}`}, elsewhere: true},
 		"host-process": {
 			object:    `{"spec": {"containers": [{"name": "a"}]}}`,
