@@ -1,6 +1,6 @@
 // Package library lists the policies that warder brings with it. Each is a
 // package of its own below this one, written as any author would write it, and
-// takes the settings of the Kubewarden policy of the same name.
+// takes the settings of the Kubewarden policy of the same name, if there is one.
 package library
 
 import (

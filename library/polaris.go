@@ -152,23 +152,23 @@ func PolarisChecks() []PolarisCheck { //nolint:funlen // a table
 		},
 		{
 			Name: "rolebindingClusterAdminClusterRole", Builtin: "rbac-binding-wildcards",
-			Settings: `{"allowedBindings": ["system:*", "cluster-admin"]}`,
+			Settings: `{"allowedBindings": ["system:*"]}`,
 			Category: "security", Severity: "high",
 			Note: "goes by what the role allows; rbac-cluster-admin goes by its name",
 		},
 		{
 			Name: "rolebindingClusterAdminRole", Builtin: "rbac-binding-wildcards",
-			Settings: `{"allowedBindings": ["system:*", "cluster-admin"]}`,
+			Settings: `{"allowedBindings": ["system:*"]}`,
 			Category: "security", Severity: "high",
 		},
 		{
 			Name: "rolebindingClusterRolePodExecAttach", Builtin: "rbac-binding-pod-exec",
-			Settings: `{"allowedBindings": ["system:*", "cluster-admin"]}`,
+			Settings: `{"allowedBindings": ["system:*"]}`,
 			Category: "security", Severity: "high",
 		},
 		{
 			Name: "rolebindingRolePodExecAttach", Builtin: "rbac-binding-pod-exec",
-			Settings: `{"allowedBindings": ["system:*", "cluster-admin"]}`,
+			Settings: `{"allowedBindings": ["system:*"]}`,
 			Category: "security", Severity: "high",
 		},
 		{

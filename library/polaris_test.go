@@ -66,6 +66,9 @@ func TestPolarisChecksHaveTheVerdictOfPolaris(t *testing.T) {
 				if want := strings.HasPrefix(name, "pass"); err != nil || v.Accepted != want || v.MutatedObject != nil {
 					t.Errorf("%s: accepted %t, %q, %v, want accepted %t", name, v.Accepted, v.Message, err, want)
 				}
+				if strings.HasPrefix(v.Message, "Cannot parse") {
+					t.Errorf("%s: the object is not what it is taken for: %s", name, v.Message)
+				}
 			}
 		})
 	}
