@@ -48,16 +48,39 @@ func builtinPolicies() string {
 # Built-in policies
 
 Warder brings %d policies with it. `+"`module: builtin://NAME`"+` uses one without a download; its name leads to its settings and
-an example. Each takes the settings of the Kubewarden policy of that name. One that mutates does so with some settings
-at least, and needs `+"`allowedToMutate: true`"+` (`+"`mutating: true`"+` in a custom resource). One that asks the host needs
+an example. Each takes the settings of the Kubewarden policy of that name, if there is one. One that mutates does so with some
+settings at least, and needs `+"`allowedToMutate: true`"+` (`+"`mutating: true`"+` in a custom resource). One that asks the host needs
 `+"`contextAwareResources` or `hostCapabilities`"+` for what it asks.
 
-| Name | What it does | Mutates | Asks the host | Category |
-| --- | --- | --- | --- | --- |
+| Name | What it does | Mutates | Asks the host | Category | Severity |
+| --- | --- | --- | --- | --- | --- |
 `, len(library.All()))
 	yes := map[bool]string{true: "yes"}
 	for _, p := range library.All() {
-		fmt.Fprintf(&b, "| [%s](../library/%s) | %s | %s | %s | %s |\n", p.Name, strings.ReplaceAll(p.Name, "-", ""), p.Summary, yes[p.Mutating], yes[p.AsksHost], p.Category)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", link(p.Name), p.Summary, yes[p.Mutating], yes[p.AsksHost], p.Category, p.Severity)
+	}
+	fmt.Fprintf(&b, `
+## If you come from Polaris
+
+Each of the %d checks of Fairwinds Polaris, the built-in that gives its verdict, and the settings with which that looks at nothing
+else. Severity is high for what Polaris calls danger by default, and medium for what it warns of; a policy gives its own in the
+annotations `+"`io.kubewarden.policy.category` and `io.kubewarden.policy.severity`"+`. Where Polaris looks at some containers
+only, the built-ins look at all of them, init and ephemeral containers too, unless the settings say otherwise.
+
+| Check | Built-in | Settings | Category | Severity | To know |
+| --- | --- | --- | --- | --- | --- |
+`, len(library.PolarisChecks()))
+	for _, c := range library.PolarisChecks() {
+		settings := ""
+		if c.Settings != "" {
+			settings = "`" + c.Settings + "`"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", c.Name, link(c.Builtin), settings, c.Category, c.Severity, c.Note)
 	}
 	return b.String()
+}
+
+// link leads to the folder of a policy.
+func link(name string) string {
+	return fmt.Sprintf("[%s](../library/%s)", name, strings.ReplaceAll(name, "-", ""))
 }

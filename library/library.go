@@ -1,9 +1,10 @@
 // Package library lists the policies that warder brings with it. Each is a
 // package of its own below this one, written as any author would write it, and
-// takes the settings of the Kubewarden policy of the same name.
+// takes the settings of the Kubewarden policy of the same name, if there is one.
 package library
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/warder-dev/warder/library/allowedfsgroupspsp"
@@ -11,7 +12,6 @@ import (
 	"github.com/warder-dev/warder/library/allowprivilegeescalationpsp"
 	"github.com/warder-dev/warder/library/annotations"
 	"github.com/warder-dev/warder/library/apparmorpsp"
-	"github.com/warder-dev/warder/library/automountserviceaccounttoken"
 	"github.com/warder-dev/warder/library/capabilitiespsp"
 	"github.com/warder-dev/warder/library/containerresources"
 	"github.com/warder-dev/warder/library/deprecatedapiversions"
@@ -24,46 +24,29 @@ import (
 	"github.com/warder-dev/warder/library/highriskserviceaccount"
 	"github.com/warder-dev/warder/library/hostnamespacespsp"
 	"github.com/warder-dev/warder/library/hostpathspsp"
-	"github.com/warder-dev/warder/library/hostprocess"
-	"github.com/warder-dev/warder/library/hpareplicas"
 	"github.com/warder-dev/warder/library/imagecvepolicy"
-	"github.com/warder-dev/warder/library/imagepullpolicy"
-	"github.com/warder-dev/warder/library/imagetag"
 	"github.com/warder-dev/warder/library/ingress"
-	"github.com/warder-dev/warder/library/instancelabel"
 	"github.com/warder-dev/warder/library/labels"
-	"github.com/warder-dev/warder/library/linuxhardening"
-	"github.com/warder-dev/warder/library/minreplicas"
 	"github.com/warder-dev/warder/library/namespacelabelpropagator"
-	"github.com/warder-dev/warder/library/networkpolicyrequired"
 	"github.com/warder-dev/warder/library/nspolicyservermapper"
-	"github.com/warder-dev/warder/library/pdballowsdisruptions"
-	"github.com/warder-dev/warder/library/pdbrequired"
 	"github.com/warder-dev/warder/library/persistentvolumeclaimstorageclasspolicy"
 	"github.com/warder-dev/warder/library/podndots"
 	"github.com/warder-dev/warder/library/podprivileged"
 	"github.com/warder-dev/warder/library/podruntime"
 	"github.com/warder-dev/warder/library/podsecurity"
 	"github.com/warder-dev/warder/library/priorityclasspolicy"
-	"github.com/warder-dev/warder/library/priorityclassrequired"
 	"github.com/warder-dev/warder/library/probes"
 	"github.com/warder-dev/warder/library/psalabelenforcer"
 	"github.com/warder-dev/warder/library/rancherprojectpropagatelabels"
 	"github.com/warder-dev/warder/library/rancherprojectquotasnamespacevalidator"
-	"github.com/warder-dev/warder/library/rbacclusteradmin"
-	"github.com/warder-dev/warder/library/rbacpodexec"
-	"github.com/warder-dev/warder/library/rbacwildcards"
 	"github.com/warder-dev/warder/library/readonlyrootfilesystempsp"
 	"github.com/warder-dev/warder/library/runtimeenforcer"
 	"github.com/warder-dev/warder/library/safeannotations"
 	"github.com/warder-dev/warder/library/safelabels"
 	"github.com/warder-dev/warder/library/seccomppsp"
 	"github.com/warder-dev/warder/library/selinuxpsp"
-	"github.com/warder-dev/warder/library/sensitiveconfigmapcontent"
-	"github.com/warder-dev/warder/library/sensitivecontainerenvvar"
 	"github.com/warder-dev/warder/library/sharepidnamespacepolicy"
 	"github.com/warder-dev/warder/library/sysctlpsp"
-	"github.com/warder-dev/warder/library/topologyspread"
 	"github.com/warder-dev/warder/library/trustedrepos"
 	"github.com/warder-dev/warder/library/uniqueingresspolicy"
 	"github.com/warder-dev/warder/library/uniqueserviceselectorpolicy"
@@ -71,255 +54,188 @@ import (
 	"github.com/warder-dev/warder/library/verifyimagesignatures"
 	"github.com/warder-dev/warder/library/volumemounts"
 	"github.com/warder-dev/warder/library/volumespsp"
-	"github.com/warder-dev/warder/sdk"
 )
-
-// Builtin is a policy that needs no download.
-type Builtin struct {
-	// Name is what users call it: "pod-privileged".
-	Name string
-	// Summary is one sentence about what it does.
-	Summary string
-	// Mutating says that it changes objects, with some settings at least.
-	Mutating bool
-	// AsksHost says that it asks the host, and so may wait for something. One
-	// that does not say so gets no host, whatever its policy is granted.
-	AsksHost bool
-	// Category is what it is good for, "security", "reliability" or
-	// "efficiency"; "" is not said.
-	Category string
-	// Severity is how bad it is not to hold to it, "high" or "medium"; "" is not
-	// said.
-	Severity string
-	Policy   sdk.Policy
-}
 
 // All returns every built-in policy, sorted by name. The slice is the
 // caller's.
-func All() []Builtin { //nolint:funlen // a table
+func All() []Builtin {
+	return slices.SortedFunc(slices.Values(slices.Concat(kubewardens(), checks())), func(a, b Builtin) int {
+		return cmp.Compare(a.Name, b.Name)
+	})
+}
+
+// kubewardens are the policies that Kubewarden has too, by its names.
+func kubewardens() []Builtin { //nolint:funlen // a table
 	return []Builtin{
 		{
 			Name:     "allow-privilege-escalation-psp",
 			Summary:  "Refuses containers whose processes may get more privileges than their parent, and forbids it by default.",
 			Mutating: true,
-			Policy:   allowprivilegeescalationpsp.Policy(),
+			Category: "security", Severity: "high",
+			Policy: allowprivilegeescalationpsp.Policy(),
 		},
 		{
 			Name:     "allowed-fsgroups-psp",
 			Summary:  "Controls the group that owns the volumes of pods, and sets it where there is none.",
 			Mutating: true,
-			Policy:   allowedfsgroupspsp.Policy(),
+			Category: "security", Severity: "low",
+			Policy: allowedfsgroupspsp.Policy(),
 		},
 		{
-			Name:    "allowed-proc-mount-types-psp",
-			Summary: "Refuses containers that see the whole of /proc.",
-			Policy:  allowedprocmounttypespsp.Policy(),
+			Name:     "allowed-proc-mount-types-psp",
+			Summary:  "Refuses containers that see the whole of /proc.",
+			Category: "security", Severity: "medium",
+			Policy: allowedprocmounttypespsp.Policy(),
 		},
 		{
-			Name:    "annotations",
-			Summary: "Compares the annotations of objects of any kind with a list.",
-			Policy:  annotations.Policy(),
+			Name:     "annotations",
+			Summary:  "Compares the annotations of objects of any kind with a list.",
+			Category: "reliability", Severity: "low",
+			Policy: annotations.Policy(),
 		},
 		{
-			Name:    "apparmor-psp",
-			Summary: "Restricts the AppArmor profiles of pods and containers.",
-			Policy:  apparmorpsp.Policy(),
-		},
-		{
-			Name:     "automount-service-account-token",
-			Summary:  "Wants pods to do without the token of their ServiceAccount.",
-			Category: "security",
-			Severity: "medium",
-			Policy:   automountserviceaccounttoken.Policy(),
+			Name:     "apparmor-psp",
+			Summary:  "Restricts the AppArmor profiles of pods and containers.",
+			Category: "security", Severity: "medium",
+			Policy: apparmorpsp.Policy(),
 		},
 		{
 			Name:     "capabilities-psp",
 			Summary:  "Controls which Linux capabilities containers may add, and adds or drops those that they must have or lose.",
 			Mutating: true,
-			Policy:   capabilitiespsp.Policy(),
+			Category: "security", Severity: "high",
+			Policy: capabilitiespsp.Policy(),
 		},
 		{
 			Name:     "container-resources",
 			Summary:  "Keeps the CPU and memory requests and limits of containers within bounds, and fills in defaults.",
 			Mutating: true,
-			Policy:   containerresources.Policy(),
+			Category: "efficiency", Severity: "medium",
+			Policy: containerresources.Policy(),
 		},
 		{
-			Name:    "deprecated-api-versions",
-			Summary: "Refuses objects of API versions that a release of Kubernetes has deprecated or removed.",
-			Policy:  deprecatedapiversions.Policy(),
+			Name:     "deprecated-api-versions",
+			Summary:  "Refuses objects of API versions that a release of Kubernetes has deprecated or removed.",
+			Category: "reliability", Severity: "medium",
+			Policy: deprecatedapiversions.Policy(),
 		},
 		{
-			Name:    "disallow-service-loadbalancer",
-			Summary: "Refuses Services of type LoadBalancer.",
-			Policy:  disallowserviceloadbalancer.Policy(),
+			Name:     "disallow-service-loadbalancer",
+			Summary:  "Refuses Services of type LoadBalancer.",
+			Category: "security", Severity: "medium",
+			Policy: disallowserviceloadbalancer.Policy(),
 		},
 		{
-			Name:    "disallow-service-nodeport",
-			Summary: "Refuses Services of type NodePort.",
-			Policy:  disallowservicenodeport.Policy(),
+			Name:     "disallow-service-nodeport",
+			Summary:  "Refuses Services of type NodePort.",
+			Category: "security", Severity: "medium",
+			Policy: disallowservicenodeport.Policy(),
 		},
 		{
 			Name:     "do-not-expose-admission-controller-webhook-services",
 			Summary:  "Refuses admission webhooks whose Services can be reached from outside of the cluster.",
 			AsksHost: true,
-			Policy:   donotexposeadmissioncontrollerwebhookservices.Policy(),
+			Category: "security", Severity: "high",
+			Policy: donotexposeadmissioncontrollerwebhookservices.Policy(),
 		},
 		{
-			Name:    "env-variable-secrets-scanner",
-			Summary: "Refuses secrets in the values of environment variables.",
-			Policy:  envvariablesecretsscanner.Policy(),
+			Name:     "env-variable-secrets-scanner",
+			Summary:  "Refuses secrets in the values of environment variables.",
+			Category: "security", Severity: "high",
+			Policy: envvariablesecretsscanner.Policy(),
 		},
 		{
-			Name:    "environment-variable-policy",
-			Summary: "Compares the names of the environment variables of each container with a list.",
-			Policy:  environmentvariablepolicy.Policy(),
+			Name:     "environment-variable-policy",
+			Summary:  "Compares the names of the environment variables of each container with a list.",
+			Category: "security", Severity: "medium",
+			Policy: environmentvariablepolicy.Policy(),
 		},
 		{
-			Name:    "flexvolume-drivers-psp",
-			Summary: "Restricts the drivers of FlexVolumes.",
-			Policy:  flexvolumedriverspsp.Policy(),
+			Name:     "flexvolume-drivers-psp",
+			Summary:  "Restricts the drivers of FlexVolumes.",
+			Category: "security", Severity: "medium",
+			Policy: flexvolumedriverspsp.Policy(),
 		},
 		{
 			Name:     "high-risk-service-account",
 			Summary:  "Refuses pods whose service account may do what is dangerous.",
 			AsksHost: true,
-			Policy:   highriskserviceaccount.Policy(),
+			Category: "security", Severity: "high",
+			Policy: highriskserviceaccount.Policy(),
 		},
 		{
-			Name:    "host-namespaces-psp",
-			Summary: "Refuses pods that share the node's IPC, network or PID namespace, or take host ports that are not allowed.",
-			Policy:  hostnamespacespsp.Policy(),
+			Name:     "host-namespaces-psp",
+			Summary:  "Refuses pods that share the node's IPC, network or PID namespace, or take host ports that are not allowed.",
+			Category: "security", Severity: "high",
+			Policy: hostnamespacespsp.Policy(),
 		},
 		{
-			Name:     "host-process",
-			Summary:  "Refuses containers on Windows that run as processes of the node.",
-			Category: "security",
-			Severity: "high",
-			Policy:   hostprocess.Policy(),
-		},
-		{
-			Name:    "hostpaths-psp",
-			Summary: "Restricts which paths of the node containers mount, and whether they may write there.",
-			Policy:  hostpathspsp.Policy(),
-		},
-		{
-			Name:     "hpa-replicas",
-			Summary:  "Wants autoscalers to keep two replicas or more, and to have room.",
-			Category: "reliability",
-			Severity: "medium",
-			Policy:   hpareplicas.Policy(),
+			Name:     "hostpaths-psp",
+			Summary:  "Restricts which paths of the node containers mount, and whether they may write there.",
+			Category: "security", Severity: "high",
+			Policy: hostpathspsp.Policy(),
 		},
 		{
 			Name:     "image-cve-policy",
 			Summary:  "Refuses images with too many known vulnerabilities, by the reports of SBOMscanner.",
 			AsksHost: true,
-			Policy:   imagecvepolicy.Policy(),
+			Category: "security", Severity: "high",
+			Policy: imagecvepolicy.Policy(),
 		},
 		{
-			Name:     "image-pull-policy",
-			Summary:  "Limits the imagePullPolicy of containers, to Always unless told otherwise.",
-			Category: "reliability",
-			Severity: "medium",
-			Policy:   imagepullpolicy.Policy(),
+			Name:     "ingress",
+			Summary:  "Wants Ingresses to have TLS for all their hosts, and limits the ports behind them.",
+			Category: "security", Severity: "medium",
+			Policy: ingress.Policy(),
 		},
 		{
-			Name:     "image-tag",
-			Summary:  "Wants images to have a tag or a digest.",
-			Category: "reliability",
-			Severity: "high",
-			Policy:   imagetag.Policy(),
-		},
-		{
-			Name:    "ingress",
-			Summary: "Wants Ingresses to have TLS for all their hosts, and limits the ports behind them.",
-			Policy:  ingress.Policy(),
-		},
-		{
-			Name:     "instance-label",
-			Summary:  "Wants the label app.kubernetes.io/instance to be the name of the object.",
-			Category: "reliability",
-			Severity: "medium",
-			Policy:   instancelabel.Policy(),
-		},
-		{
-			Name:    "labels",
-			Summary: "Compares the labels of objects of any kind with a list.",
-			Policy:  labels.Policy(),
-		},
-		{
-			Name:     "linux-hardening",
-			Summary:  "Wants containers to be confined by seccomp, AppArmor, SELinux or dropped capabilities.",
-			Category: "security",
-			Severity: "medium",
-			Policy:   linuxhardening.Policy(),
-		},
-		{
-			Name:     "min-replicas",
-			Summary:  "Wants Deployments to have two replicas or more.",
-			Category: "reliability",
-			Severity: "medium",
-			Policy:   minreplicas.Policy(),
+			Name:     "labels",
+			Summary:  "Compares the labels of objects of any kind with a list.",
+			Category: "reliability", Severity: "low",
+			Policy: labels.Policy(),
 		},
 		{
 			Name:     "namespace-label-propagator",
 			Summary:  "Copies labels of a Namespace to the pods in it, and to what makes pods.",
 			Mutating: true,
 			AsksHost: true,
-			Policy:   namespacelabelpropagator.Policy(),
-		},
-		{
-			Name:     "network-policy-required",
-			Summary:  "Wants a NetworkPolicy to say who may talk to the pods.",
-			AsksHost: true,
-			Category: "security",
-			Severity: "medium",
-			Policy:   networkpolicyrequired.Policy(),
+			Category: "reliability", Severity: "low",
+			Policy: namespacelabelpropagator.Policy(),
 		},
 		{
 			Name:     "ns-policyserver-mapper",
 			Summary:  "Sends the policies of a namespace to the PolicyServer that the Namespace names.",
 			Mutating: true,
 			AsksHost: true,
-			Policy:   nspolicyservermapper.Policy(),
-		},
-		{
-			Name:     "pdb-allows-disruptions",
-			Summary:  "Refuses PodDisruptionBudgets that let no node be drained.",
-			Category: "reliability",
-			Severity: "medium",
-			Policy:   pdballowsdisruptions.Policy(),
-		},
-		{
-			Name:     "pdb-required",
-			Summary:  "Wants workloads of several replicas to have a PodDisruptionBudget.",
-			AsksHost: true,
-			Category: "reliability",
-			Severity: "medium",
-			Policy:   pdbrequired.Policy(),
+			Category: "reliability", Severity: "low",
+			Policy: nspolicyservermapper.Policy(),
 		},
 		{
 			Name:     "persistentvolumeclaim-storageclass-policy",
 			Summary:  "Limits the storage classes of PersistentVolumeClaims, or gives them another.",
 			Mutating: true,
-			Policy:   persistentvolumeclaimstorageclasspolicy.Policy(),
+			Category: "reliability", Severity: "low",
+			Policy: persistentvolumeclaimstorageclasspolicy.Policy(),
 		},
 		{
 			Name:     "pod-ndots",
 			Summary:  "Sets the resolver option ndots of pods.",
 			Mutating: true,
-			Policy:   podndots.Policy(),
+			Category: "efficiency", Severity: "low",
+			Policy: podndots.Policy(),
 		},
 		{
-			Name:    "pod-privileged",
-			Summary: "Refuses privileged containers.",
-			Policy:  podprivileged.Policy(),
+			Name:     "pod-privileged",
+			Summary:  "Refuses privileged containers.",
+			Category: "security", Severity: "critical",
+			Policy: podprivileged.Policy(),
 		},
 		{
 			Name:     "pod-runtime",
 			Summary:  "Reserves runtime classes, and gives pods another one instead.",
 			Mutating: true,
-			Policy:   podruntime.Policy(),
+			Category: "security", Severity: "medium",
+			Policy: podruntime.Policy(),
 		},
 		{
 			Name:     "pod-security",
@@ -332,184 +248,134 @@ func All() []Builtin { //nolint:funlen // a table
 			Name:     "priority-class-policy",
 			Summary:  "Says which priority classes pods may have, and gives one to those that have none.",
 			Mutating: true,
-			Policy:   priorityclasspolicy.Policy(),
+			Category: "reliability", Severity: "medium",
+			Policy: priorityclasspolicy.Policy(),
 		},
 		{
-			Name:     "priority-class-required",
-			Summary:  "Wants pods to have a priority class.",
-			Category: "reliability",
-			Severity: "medium",
-			Policy:   priorityclassrequired.Policy(),
-		},
-		{
-			Name:    "probes",
-			Summary: "Asks for liveness and readiness probes, and keeps their fields within bounds.",
-			Policy:  probes.Policy(),
+			Name:     "probes",
+			Summary:  "Asks for liveness and readiness probes, and keeps their fields within bounds.",
+			Category: "reliability", Severity: "medium",
+			Policy: probes.Policy(),
 		},
 		{
 			Name:     "psa-label-enforcer",
 			Summary:  "Gives Namespaces the labels that pod security admission goes by.",
 			Mutating: true,
-			Policy:   psalabelenforcer.Policy(),
+			Category: "security", Severity: "medium",
+			Policy: psalabelenforcer.Policy(),
 		},
 		{
 			Name:     "rancher-project-propagate-labels",
 			Summary:  "Gives Namespaces the labels that their Rancher project has for them.",
 			Mutating: true,
 			AsksHost: true,
-			Policy:   rancherprojectpropagatelabels.Policy(),
+			Category: "reliability", Severity: "low",
+			Policy: rancherprojectpropagatelabels.Policy(),
 		},
 		{
 			Name:     "rancher-project-quotas-namespace-validator",
 			Summary:  "Refuses Namespaces that ask for more than is left of the quota of their Rancher project.",
 			AsksHost: true,
-			Policy:   rancherprojectquotasnamespacevalidator.Policy(),
+			Category: "efficiency", Severity: "medium",
+			Policy: rancherprojectquotasnamespacevalidator.Policy(),
 		},
 		{
-			Name:     "rbac-cluster-admin",
-			Summary:  "Refuses bindings that give somebody all rights.",
-			Category: "security",
-			Severity: "high",
-			Policy:   rbacclusteradmin.Policy(),
-		},
-		{
-			Name:     "rbac-pod-exec",
-			Summary:  "Refuses roles that allow to run commands in containers.",
-			Category: "security",
-			Severity: "high",
-			Policy:   rbacpodexec.Policy(),
-		},
-		{
-			Name:     "rbac-wildcards",
-			Summary:  "Refuses roles that have wildcards.",
-			Category: "security",
-			Severity: "high",
-			Policy:   rbacwildcards.Policy(),
-		},
-		{
-			Name:    "readonly-root-filesystem-psp",
-			Summary: "Refuses containers that may write to their root filesystem.",
-			Policy:  readonlyrootfilesystempsp.Policy(),
+			Name:     "readonly-root-filesystem-psp",
+			Summary:  "Refuses containers that may write to their root filesystem.",
+			Category: "security", Severity: "medium",
+			Policy: readonlyrootfilesystempsp.Policy(),
 		},
 		{
 			Name:     "runtime-enforcer",
 			Summary:  "Refuses workloads that name a WorkloadPolicy which does not exist.",
 			AsksHost: true,
-			Policy:   runtimeenforcer.Policy(),
+			Category: "security", Severity: "medium",
+			Policy: runtimeenforcer.Policy(),
 		},
 		{
-			Name:    "safe-annotations",
-			Summary: "Denies annotations, requires them, or constrains their values.",
-			Policy:  safeannotations.Policy(),
+			Name:     "safe-annotations",
+			Summary:  "Denies annotations, requires them, or constrains their values.",
+			Category: "reliability", Severity: "low",
+			Policy: safeannotations.Policy(),
 		},
 		{
-			Name:    "safe-labels",
-			Summary: "Denies labels, requires them, or constrains their values.",
-			Policy:  safelabels.Policy(),
+			Name:     "safe-labels",
+			Summary:  "Denies labels, requires them, or constrains their values.",
+			Category: "reliability", Severity: "low",
+			Policy: safelabels.Policy(),
 		},
 		{
-			Name:    "seccomp-psp",
-			Summary: "Restricts the seccomp profiles of pods and containers.",
-			Policy:  seccomppsp.Policy(),
+			Name:     "seccomp-psp",
+			Summary:  "Restricts the seccomp profiles of pods and containers.",
+			Category: "security", Severity: "medium",
+			Policy: seccomppsp.Policy(),
 		},
 		{
 			Name:     "selinux-psp",
 			Summary:  "Controls the SELinux options of pods and containers, and sets them where there are none.",
 			Mutating: true,
-			Policy:   selinuxpsp.Policy(),
+			Category: "security", Severity: "medium",
+			Policy: selinuxpsp.Policy(),
 		},
 		{
-			Name:     "sensitive-configmap-content",
-			Summary:  "Refuses ConfigMaps with what should be in a Secret.",
-			Category: "security",
-			Severity: "high",
-			Policy:   sensitiveconfigmapcontent.Policy(),
+			Name:     "share-pid-namespace-policy",
+			Summary:  "Refuses pods whose containers share one PID namespace.",
+			Category: "security", Severity: "medium",
+			Policy: sharepidnamespacepolicy.Policy(),
 		},
 		{
-			Name:     "sensitive-container-env-var",
-			Summary:  "Refuses containers with secrets among the values of their environment.",
-			Category: "security",
-			Severity: "high",
-			Policy:   sensitivecontainerenvvar.Policy(),
+			Name:     "sysctl-psp",
+			Summary:  "Restricts the kernel parameters that pods may set.",
+			Category: "security", Severity: "high",
+			Policy: sysctlpsp.Policy(),
 		},
 		{
-			Name:    "share-pid-namespace-policy",
-			Summary: "Refuses pods whose containers share one PID namespace.",
-			Policy:  sharepidnamespacepolicy.Policy(),
-		},
-		{
-			Name:    "sysctl-psp",
-			Summary: "Restricts the kernel parameters that pods may set.",
-			Policy:  sysctlpsp.Policy(),
-		},
-		{
-			Name:     "topology-spread",
-			Summary:  "Wants the replicas of workloads to be spread over nodes or zones.",
-			Category: "reliability",
-			Severity: "medium",
-			Policy:   topologyspread.Policy(),
-		},
-		{
-			Name:    "trusted-repos",
-			Summary: "Restricts the registries, tags and images that containers come from.",
-			Policy:  trustedrepos.Policy(),
+			Name:     "trusted-repos",
+			Summary:  "Restricts the registries, tags and images that containers come from.",
+			Category: "security", Severity: "high",
+			Policy: trustedrepos.Policy(),
 		},
 		{
 			Name:     "unique-ingress-policy",
 			Summary:  "Refuses Ingresses for hosts that another Ingress of the cluster has already.",
 			AsksHost: true,
-			Policy:   uniqueingresspolicy.Policy(),
+			Category: "reliability", Severity: "medium",
+			Policy: uniqueingresspolicy.Policy(),
 		},
 		{
 			Name:     "unique-service-selector-policy",
 			Summary:  "Refuses Services whose selector another Service of the namespace has already.",
 			AsksHost: true,
-			Policy:   uniqueserviceselectorpolicy.Policy(),
+			Category: "reliability", Severity: "medium",
+			Policy: uniqueserviceselectorpolicy.Policy(),
 		},
 		{
 			Name:     "user-group-psp",
 			Summary:  "Controls the users and groups that containers run as, and sets them where nothing is said.",
 			Mutating: true,
 			AsksHost: true,
-			Policy:   usergrouppsp.Policy(),
+			Category: "security", Severity: "high",
+			Policy: usergrouppsp.Policy(),
 		},
 		{
 			Name:     "verify-image-signatures",
 			Summary:  "Verifies the Sigstore signatures of images, and pins the images to what was verified.",
 			Mutating: true,
 			AsksHost: true,
-			Policy:   verifyimagesignatures.Policy(),
+			Category: "security", Severity: "high",
+			Policy: verifyimagesignatures.Policy(),
 		},
 		{
-			Name:    "volumemounts",
-			Summary: "Says which volumes containers may mount, by name.",
-			Policy:  volumemounts.Policy(),
+			Name:     "volumemounts",
+			Summary:  "Says which volumes containers may mount, by name.",
+			Category: "security", Severity: "low",
+			Policy: volumemounts.Policy(),
 		},
 		{
-			Name:    "volumes-psp",
-			Summary: "Restricts the types of the volumes of pods.",
-			Policy:  volumespsp.Policy(),
+			Name:     "volumes-psp",
+			Summary:  "Restricts the types of the volumes of pods.",
+			Category: "security", Severity: "medium",
+			Policy: volumespsp.Policy(),
 		},
 	}
-}
-
-// Lookup returns the built-in of the name, false if there is none.
-func Lookup(name string) (Builtin, bool) {
-	for _, b := range All() {
-		if b.Name == name {
-			return b, true
-		}
-	}
-	return Builtin{}, false
-}
-
-// Names returns the names of the built-in policies, sorted.
-func Names() []string {
-	all := All()
-	names := make([]string, len(all))
-	for i, b := range all {
-		names[i] = b.Name
-	}
-	slices.Sort(names)
-	return names
 }

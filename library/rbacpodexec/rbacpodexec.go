@@ -4,7 +4,6 @@ package rbacpodexec
 
 import (
 	"context"
-	"slices"
 
 	"github.com/warder-dev/warder/library/internal/check"
 	"github.com/warder-dev/warder/sdk"
@@ -23,20 +22,7 @@ func Policy() sdk.Policy { return sdk.Define(judge) }
 
 func judge(_ context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error) {
 	return check.Kinds(req, []string{"Role", "ClusterRole"}, func(role sdk.Value) string {
-		var places sdk.Places
-		for _, rule := range role.Get("rules").Elements() {
-			lists := rule.Fields("apiGroups", "resources", "verbs")
-			// Over a websocket exec is a GET.
-			if !has(lists[0], "", "*") || !has(lists[2], "create", "get", "*") {
-				continue
-			}
-			for _, resource := range lists[1].Elements() {
-				switch resource.String() {
-				case "pods/exec", "pods/attach", "*/exec", "*/attach", "*":
-					places.Addf(resource, " is %q", resource.String())
-				}
-			}
-		}
+		places := check.PodExec(role)
 		name := role.Get("metadata", "name").String()
 		if places.Len() == 0 || check.Listed(name, s.AllowedRoles) || req.UserInfo.Username == check.BootstrapUser {
 			return ""
@@ -44,13 +30,4 @@ func judge(_ context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error
 		return "Roles may not allow exec or attach: " + places.String() +
 			". It gives everything that a container has, its secrets too: remove it, or ask for the role to be added to allowedRoles"
 	})
-}
-
-// has reports whether one of the texts is in the list.
-func has(list sdk.Value, texts ...string) bool {
-	found := false
-	for _, entry := range list.Elements() {
-		found = slices.Contains(texts, entry.String()) || found
-	}
-	return found
 }

@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 
+	"github.com/warder-dev/warder/library/internal/check"
 	"github.com/warder-dev/warder/sdk"
 )
 
@@ -70,7 +70,7 @@ func judge(ctx context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, err
 		return sdk.Accept(), nil
 	case ctx.Err() != nil:
 		return sdk.Verdict{}, ctx.Err()
-	case notFound(err):
+	case check.NotFound(err):
 		return refuse(http.StatusForbidden, fmt.Sprintf(
 			"The WorkloadPolicy '%s/%s' specified in the %s '%s/%s' is not found. Create it, or change the label %s",
 			namespace, policy, kind, namespace, workload, name.Path())), nil
@@ -92,13 +92,6 @@ func fromRaw(text json.RawMessage) (*sdk.Request, error) {
 		Object:    top.Get("object").Raw(),
 	}
 	return req, top.Err()
-}
-
-// notFound reports whether the host has no such object. A guest is told an error
-// as text, and nothing else: there is no type to go by.
-func notFound(err error) bool {
-	text := strings.ToLower(err.Error())
-	return strings.HasPrefix(text, "cannot find ") || strings.Contains(text, "not found")
 }
 
 func refuse(code uint16, reason string) sdk.Verdict { return sdk.Verdict{Message: reason, Code: code} }

@@ -69,3 +69,11 @@ func Listed(name string, list []string) bool {
 
 // BootstrapUser is who makes the API server's own roles when it starts.
 const BootstrapUser = "system:apiserver"
+
+// NotFound reports whether an error of the host says that there is no such
+// object. A guest is told an error as text, and nothing else: there is no type to
+// go by.
+func NotFound(err error) bool {
+	text := strings.ToLower(err.Error())
+	return strings.HasPrefix(text, "cannot find ") || strings.Contains(text, "not found")
+}
