@@ -33,7 +33,7 @@ func (e *Engine) compileCEL(ent *entry, grants policy.Grants) *LoadError {
 	if err != nil {
 		return &LoadError{p.ID, StageCompile, inCEL(err)}
 	}
-	ent.program, ent.runtime, ent.quick, ent.closed = program, celRuntime, !program.AsksHost(), program.Close
+	ent.program, ent.runtime, ent.closed = program, celRuntime, program.Close
 	return nil
 }
 

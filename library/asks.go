@@ -9,16 +9,28 @@ func (b Builtin) Reads() []Resource {
 	switch b.Name {
 	case "do-not-expose-admission-controller-webhook-services":
 		return []Resource{{"networking.k8s.io/v1", "Ingress"}, {"v1", "Service"}}
+	case "gateway-references":
+		return []Resource{{"gateway.networking.k8s.io/v1beta1", "ReferenceGrant"}}
+	case "http-route-backend-tls":
+		return []Resource{{"v1", "Service"}, {"gateway.networking.k8s.io/v1", "BackendTLSPolicy"}}
+	case "http-route-listeners":
+		return []Resource{{"gateway.networking.k8s.io/v1", "Gateway"}}
 	case "image-cve-policy":
 		return []Resource{{"storage.sbomscanner.kubewarden.io/v1alpha1", "VulnerabilityReport"}}
 	case "namespace-label-propagator", "ns-policyserver-mapper":
 		return []Resource{{"v1", "Namespace"}}
 	case "network-policy-required":
 		return []Resource{{"networking.k8s.io/v1", "NetworkPolicy"}}
+	case "pdb-hpa-replicas":
+		return []Resource{
+			{"policy/v1", "PodDisruptionBudget"}, {"autoscaling/v2", "HorizontalPodAutoscaler"}, {"apps/v1", "Deployment"}, {"apps/v1", "StatefulSet"},
+		}
 	case "pdb-required":
 		return []Resource{{"policy/v1", "PodDisruptionBudget"}}
 	case "rancher-project-propagate-labels", "rancher-project-quotas-namespace-validator":
 		return []Resource{{"management.cattle.io/v3", "Project"}}
+	case "rbac-binding-pod-exec", "rbac-binding-wildcards":
+		return []Resource{{"rbac.authorization.k8s.io/v1", "Role"}, {"rbac.authorization.k8s.io/v1", "ClusterRole"}}
 	case "runtime-enforcer":
 		return []Resource{{"security.rancher.io/v1alpha1", "WorkloadPolicy"}}
 	case "unique-ingress-policy":
@@ -33,14 +45,17 @@ func (b Builtin) Reads() []Resource {
 // policy needs these granted.
 func (b Builtin) Capabilities() []string {
 	switch b.Name {
-	case "do-not-expose-admission-controller-webhook-services", "network-policy-required", "pdb-required", "unique-service-selector-policy":
+	case "do-not-expose-admission-controller-webhook-services", "gateway-references", "network-policy-required", "pdb-required",
+		"unique-service-selector-policy":
 		return []string{"kubernetes/list_resources_by_namespace"}
 	case "high-risk-service-account":
 		return []string{"kubernetes/can_i"}
 	case "image-cve-policy":
 		return []string{"kubernetes/list_resources_by_namespace", "oci/v1/manifest_digest", "oci/v1/oci_manifest"}
-	case "namespace-label-propagator", "ns-policyserver-mapper", "rancher-project-propagate-labels",
-		"rancher-project-quotas-namespace-validator", "runtime-enforcer":
+	case "http-route-backend-tls", "pdb-hpa-replicas":
+		return []string{"kubernetes/get_resource", "kubernetes/list_resources_by_namespace"}
+	case "http-route-listeners", "namespace-label-propagator", "ns-policyserver-mapper", "rancher-project-propagate-labels",
+		"rbac-binding-pod-exec", "rbac-binding-wildcards", "rancher-project-quotas-namespace-validator", "runtime-enforcer":
 		return []string{"kubernetes/get_resource"}
 	case "unique-ingress-policy":
 		return []string{"kubernetes/list_resources_all"}

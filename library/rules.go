@@ -13,10 +13,11 @@ type Rule struct {
 // stand for a Kubewarden policy: the metadata of that policy.
 func (b Builtin) Rules() []Rule {
 	switch b.Name {
-	case "allow-privilege-escalation-psp", "annotations", "automount-service-account-token", "capabilities-psp", "container-resources",
-		"env-variable-secrets-scanner", "environment-variable-policy", "high-risk-service-account", "host-namespaces-psp", "host-process",
+	case "allow-privilege-escalation-psp", "annotations", "automount-service-account-token", "capabilities-denied",
+		"capabilities-dropped", "capabilities-psp", "container-resources", "env-variable-secrets-scanner", "environment-variable-policy", "high-risk-service-account", "host-namespaces-psp", "host-process",
 		"hostpaths-psp", "image-cve-policy", "image-pull-policy", "image-tag", "labels", "linux-hardening", "namespace-label-propagator",
-		"network-policy-required", "pod-privileged", "priority-class-policy", "priority-class-required", "runtime-enforcer",
+		"network-policy-required", "pod-privileged", "priority-class-policy", "priority-class-required", "resources-required",
+		"run-as-non-root", "runtime-enforcer",
 		"sensitive-container-env-var", "share-pid-namespace-policy", "trusted-repos", "user-group-psp", "verify-image-signatures",
 		"volumemounts":
 		return workloads()
@@ -42,9 +43,17 @@ func (b Builtin) otherRules() []Rule {
 		return one(Rule{Resources: []string{"persistentvolumeclaims"}, Operations: []string{"CREATE"}})
 	case "sensitive-configmap-content":
 		return changes("", "configmaps")
+	case "gateway-allowed-routes", "gateway-tls":
+		return changes("gateway.networking.k8s.io", "gateways")
+	case "gateway-references":
+		return changes("gateway.networking.k8s.io", "gateways", "httproutes")
+	case "http-route-backend-tls", "http-route-hostnames", "http-route-listeners":
+		return changes("gateway.networking.k8s.io", "httproutes")
+	case "kgateway-backend-tls":
+		return one(Rule{APIGroups: []string{"gateway.kgateway.dev"}, APIVersions: []string{"*"}, Resources: []string{"backendconfigpolicies"}})
 	case "ingress", "unique-ingress-policy":
 		return changes("networking.k8s.io", "ingresses")
-	case "rbac-cluster-admin":
+	case "rbac-binding-pod-exec", "rbac-binding-wildcards", "rbac-cluster-admin":
 		return changes("rbac.authorization.k8s.io", "rolebindings", "clusterrolebindings")
 	case "rbac-pod-exec", "rbac-wildcards":
 		return changes("rbac.authorization.k8s.io", "roles", "clusterroles")
@@ -54,6 +63,12 @@ func (b Builtin) otherRules() []Rule {
 		return changes("policies.kubewarden.io", "admissionpolicies", "admissionpolicygroups")
 	case "hpa-replicas":
 		return one(Rule{APIGroups: []string{"autoscaling"}, APIVersions: []string{"*"}, Resources: []string{"horizontalpodautoscalers"}})
+	case "pdb-hpa-replicas":
+		return append(changes("policy", "poddisruptionbudgets"),
+			append(changes("apps", "deployments", "statefulsets"),
+				one(Rule{APIGroups: []string{"autoscaling"}, APIVersions: []string{"v2"}, Resources: []string{"horizontalpodautoscalers"}})...)...)
+	case "pod-security":
+		return changes("", "pods", "pods/ephemeralcontainers")
 	case "pdb-allows-disruptions":
 		return changes("policy", "poddisruptionbudgets")
 	case "pdb-required", "instance-label":

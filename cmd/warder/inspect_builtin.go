@@ -10,6 +10,7 @@ import (
 	"github.com/warder-dev/warder/artifact"
 	"github.com/warder-dev/warder/engine"
 	"github.com/warder-dev/warder/library"
+	"github.com/warder-dev/warder/runtime/celpolicy"
 	"github.com/warder-dev/warder/sdk"
 )
 
@@ -71,7 +72,7 @@ func builtinMetadata(b library.Builtin) artifact.Metadata {
 		HostCapabilities: append([]string{}, b.Capabilities()...),
 		Annotations: map[string]string{
 			policyPrefix + "title": b.Name, policyPrefix + "description": b.Summary, policyPrefix + "license": "Apache-2.0",
-			policyPrefix + "url": repository, policyPrefix + "source": repository + "/tree/main/library/" + folderOf(b.Name),
+			policyPrefix + "url": repository, policyPrefix + "source": repository + "/tree/main/" + folderOf(b.Name),
 		},
 	}
 	for name, value := range map[string]string{"category": b.Category, "severity": b.Severity} {
@@ -82,11 +83,20 @@ func builtinMetadata(b library.Builtin) artifact.Metadata {
 	for _, r := range b.Rules() {
 		m.Rules = append(m.Rules, artifact.Rule(r))
 	}
+	if len(m.Rules) == 0 { // cel-policy judges whatever its settings are about
+		any := []string{"*"}
+		m.Rules = []artifact.Rule{{APIGroups: any, APIVersions: any, Resources: any, Operations: any}}
+	}
 	for _, r := range b.Reads() {
 		m.ContextAwareResources = append(m.ContextAwareResources, artifact.Resource(r))
 	}
 	return m
 }
 
-// folderOf is the folder of a built-in below library.
-func folderOf(name string) string { return strings.ReplaceAll(name, "-", "") }
+// folderOf is the folder of a built-in.
+func folderOf(name string) string {
+	if name == celpolicy.Name {
+		return "runtime/celpolicy" // which is made of more than the standard library
+	}
+	return "library/" + strings.ReplaceAll(name, "-", "")
+}
