@@ -66,13 +66,17 @@ func inspectBuiltin(w io.Writer, name, output string) error {
 // builtinMetadata are the metadata of a built-in as a WASI module.
 func builtinMetadata(b library.Builtin) artifact.Metadata {
 	const repository = "https://github.com/warder-dev/warder"
+	source := "library/" + folderOf(b.Name)
+	if b.Name == celpolicy.Name {
+		source = "runtime/celpolicy" // which is made of more than the standard library
+	}
 	m := artifact.Metadata{
 		ProtocolVersion: artifact.ProtocolUnknown, Mutating: b.Mutating, BackgroundAudit: b.JudgesExisting(),
 		ExecutionMode: artifact.WASI, PolicyType: artifact.KubernetesPolicy,
 		HostCapabilities: append([]string{}, b.Capabilities()...),
 		Annotations: map[string]string{
 			policyPrefix + "title": b.Name, policyPrefix + "description": b.Summary, policyPrefix + "license": "Apache-2.0",
-			policyPrefix + "url": repository, policyPrefix + "source": repository + "/tree/main/" + folderOf(b.Name),
+			policyPrefix + "url": repository, policyPrefix + "source": repository + "/tree/main/" + source,
 		},
 	}
 	for name, value := range map[string]string{"category": b.Category, "severity": b.Severity} {
@@ -93,10 +97,5 @@ func builtinMetadata(b library.Builtin) artifact.Metadata {
 	return m
 }
 
-// folderOf is the folder of a built-in.
-func folderOf(name string) string {
-	if name == celpolicy.Name {
-		return "runtime/celpolicy" // which is made of more than the standard library
-	}
-	return "library/" + strings.ReplaceAll(name, "-", "")
-}
+// folderOf is the folder of a built-in of the library, below library.
+func folderOf(name string) string { return strings.ReplaceAll(name, "-", "") }
