@@ -70,6 +70,9 @@ func FuzzExpressions(f *testing.F) {
 		{"1 / 0 == 1 || true", "request.object.spec == object.spec && request.userInfo.groups == ['dev']"},
 		{"'abc'.matches('a.c') && 'abc'.find('b') == 'b'", "quantity(object.spec.containers[0].resources.limits.memory).isGreaterThan(quantity('1Mi'))"},
 		{"object", "{'a': [1.5, 2], 'b': null}"}, {"lists.range(500).all(i, i < 0 || i >= 0)", "timestamp('2030-01-01T00:00:00Z') > timestamp('2020-01-01T00:00:00Z')"},
+		{"[1, 2, 3].all(x, [4, 5].exists(y, x < y && [y].all(z, z == y))) ? [1].map(x, x) : []", "[0, 1, 2].exists(x, 1 / x == 1 || x == 2)"},
+		{"[1, 2, 3, 4].filter(x, x % 2 == 0).map(x, x * x)", "{'a': 1, 'b': 2}.exists_one(k, v, v == 1 || k == 'c')"},
+		{"[1, 2].map(x, x > 1, cel.bind(y, x + 1, [y, y].map(z, z + x)))", "object.spec.containers.map(c, c.env.map(e, e.name + c.name))"},
 		{"type(object.spec) == map && size(object.spec) > 1", "dyn(object.metadata) in [object.metadata]"},
 	} {
 		f.Add(seed[0], seed[1])
