@@ -70,51 +70,69 @@ func FuzzExpressions(f *testing.F) {
 		{"1 / 0 == 1 || true", "request.object.spec == object.spec && request.userInfo.groups == ['dev']"},
 		{"'abc'.matches('a.c') && 'abc'.find('b') == 'b'", "quantity(object.spec.containers[0].resources.limits.memory).isGreaterThan(quantity('1Mi'))"},
 		{"object", "{'a': [1.5, 2], 'b': null}"}, {"lists.range(500).all(i, i < 0 || i >= 0)", "timestamp('2030-01-01T00:00:00Z') > timestamp('2020-01-01T00:00:00Z')"},
+		{"[1, 2, 3].all(x, [4, 5].exists(y, x < y && [y].all(z, z == y))) ? [1].map(x, x) : []", "[0, 1, 2].exists(x, 1 / x == 1 || x == 2)"},
+		{"[1, 2, 3, 4].filter(x, x % 2 == 0).map(x, x * x)", "{'a': 1, 'b': 2}.exists_one(k, v, v == 1 || k == 'c')"},
+		{"[1, 2].map(x, x > 1, cel.bind(y, x + 1, [y, y].map(z, z + x)))", "object.spec.containers.map(c, c.env.map(e, e.name + c.name))"},
 		{"type(object.spec) == map && size(object.spec) > 1", "dyn(object.metadata) in [object.metadata]"},
 	} {
 		f.Add(seed[0], seed[1])
 	}
-	req := benchPod(f)
-	var decoded any
-	if err := k8sjson.Unmarshal(req.Object, &decoded); err != nil {
-		f.Fatal(err)
+	c := newComparison(f)
+	f.Fuzz(func(t *testing.T, a, b string) { c.check(t, a, b) })
+}
+
+// comparison compares expressions of one program with programs of their own.
+type comparison struct {
+	req     *sdk.Request
+	decoded any // the object
+}
+
+func newComparison(tb testing.TB) comparison {
+	tb.Helper()
+	c := comparison{req: benchPod(tb)}
+	if err := k8sjson.Unmarshal(c.req.Object, &c.decoded); err != nil {
+		tb.Fatal(err)
 	}
-	f.Fuzz(func(t *testing.T, a, b string) {
-		places := &places{}
-		settings := &Settings{}
-		c, err := newCompiler(settings, places)
+	return c
+}
+
+// check reports whether the expressions compile, and fails when they differ.
+func (x comparison) check(t *testing.T, a, b string) bool {
+	t.Helper()
+	places := &places{}
+	c, err := newCompiler(&Settings{}, places)
+	if err != nil {
+		t.Fatal(err)
+	}
+	variable, of := c.expression("variable", "object.spec.containers", nil)
+	c.known.fields["a"] = &types.FieldType{Type: of}
+	c.expression("a", a, nil)
+	c.expression("b", b, nil)
+	if places.err() != nil {
+		return false
+	}
+	r := &rules{names: map[string]int{"a": 0}, variables: []expression{variable}, program: c.program()}
+	if r.program == nil {
+		return false // a regular expression that is none
+	}
+	fresh := func() *evaluation {
+		return &evaluation{ctx: t.Context(), rules: r, req: x.req, variables: make([]ref.Val, 1), budget: math.MaxInt64}
+	}
+	for at, one := range c.checked {
+		// The evaluation that it is compared with has the object decoded.
+		eager := fresh()
+		eager.object = types.DefaultTypeAdapter.NativeToValue(x.decoded)
+		alone, err := c.base.PlanProgram(one.ast, cel.InterruptCheckFrequency(apiserver.CheckFrequency))
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%q: %v", one.text, err)
 		}
-		variable, of := c.expression("variable", "object.spec.containers", nil)
-		c.known.fields["a"] = &types.FieldType{Type: of}
-		c.expression("a", a, nil)
-		c.expression("b", b, nil)
-		if places.err() != nil {
-			return
+		want, details, wantErr := alone.ContextEval(t.Context(), eager)
+		have, cost, err := r.program.evaluate(t.Context(), at, fresh())
+		if fmt.Sprint(err) != fmt.Sprint(wantErr) || cost != *details.ActualCost() || !same(have, want) {
+			t.Errorf("%q: have %v, %v for %d, want %v, %v for %d", one.text, have, err, cost, want, wantErr, *details.ActualCost())
 		}
-		r := &rules{names: map[string]int{"a": 0}, variables: []expression{variable}, program: c.program()}
-		if r.program == nil {
-			return // a regular expression that is none
-		}
-		fresh := func() *evaluation {
-			return &evaluation{ctx: t.Context(), rules: r, req: req, variables: make([]ref.Val, 1), budget: math.MaxInt64}
-		}
-		for at, x := range c.checked {
-			// The evaluation that it is compared with has the object decoded.
-			eager := fresh()
-			eager.object = types.DefaultTypeAdapter.NativeToValue(decoded)
-			alone, err := c.base.PlanProgram(x.ast, cel.InterruptCheckFrequency(apiserver.CheckFrequency))
-			if err != nil {
-				t.Fatalf("%q: %v", x.text, err)
-			}
-			want, details, wantErr := alone.ContextEval(t.Context(), eager)
-			have, cost, err := r.program.evaluate(t.Context(), at, fresh())
-			if fmt.Sprint(err) != fmt.Sprint(wantErr) || cost != *details.ActualCost() || !same(have, want) {
-				t.Errorf("%q: have %v, %v for %d, want %v, %v for %d", x.text, have, err, cost, want, wantErr, *details.ActualCost())
-			}
-		}
-	})
+	}
+	return true
 }
 
 // same says whether two values are the same. NaN is the same as NaN.
