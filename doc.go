@@ -14,7 +14,8 @@
 //   - library/* are the built-in policies, a folder each: the code, its test,
 //     and its cases as data in testdata. They are written with sdk alone too,
 //     and so each of them is also a Wasm policy.
-//   - library is the list of them, by name.
+//   - library is the list of them, by name, with what each is for and asks.
+//   - library/schema makes a JSON Schema of the settings of one, from their type.
 //
 // What happens to a request, downward from the network to the module:
 //

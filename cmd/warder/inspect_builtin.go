@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -53,7 +54,15 @@ func inspectBuiltin(w io.Writer, name, output string) error {
 	meta.ExecutionMode, meta.ProtocolVersion = nativeMode, ""
 	if output == "" {
 		meta.ExecutionMode += ", built into warder"
-		_, err := w.Write(describe(&meta))
+		text := bytes.NewBuffer(describe(&meta))
+		schema, err := b.Schema()
+		if err == nil {
+			err = describeSettings(text, schema)
+		}
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(text.Bytes())
 		return err
 	}
 	text, err := meta.MarshalJSON()

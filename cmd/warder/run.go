@@ -212,7 +212,7 @@ func plainly(err error) error {
 	var evaluation *engine.EvaluationError
 	switch {
 	case errors.As(err, &settings):
-		return fmt.Errorf("Provided settings are not valid: %s", settings.Message) //nolint:revive,staticcheck // upstream's text
+		return fmt.Errorf("Provided settings are not valid: %s", settings.Message) //nolint:staticcheck // upstream's text
 	case errors.As(err, &load):
 		return hint(load.Err)
 	case errors.As(err, &evaluation):

@@ -42,7 +42,6 @@ func judge(_ context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error
 // containers.
 type pod struct {
 	owner
-	minor        int
 	namespace    string
 	annotations  sdk.Value
 	runtimeClass sdk.Value
