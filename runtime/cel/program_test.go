@@ -75,7 +75,9 @@ func said(v sdk.Verdict, err error) string {
 }
 
 func TestExpressionsSeeTheRequest(t *testing.T) {
-	p := func(expression string) *Program { return mustProgram(t, Spec{Validations: validations(expression)}, Options{}) }
+	p := func(expression string) *Program {
+		return mustProgram(t, Spec{Validations: validations(expression)}, Options{})
+	}
 	yes := true
 	for _, tt := range []struct {
 		expression string
@@ -150,7 +152,9 @@ func TestTheMessageOfAValidation(t *testing.T) {
 func TestEveryReasonIsInTheAnswer(t *testing.T) {
 	const absent = "expression 'object.absent == 1' resulted in error: no such key: absent"
 	forbidden := metav1.StatusReasonForbidden
-	no := func(message string) admissionv1.Validation { return admissionv1.Validation{Expression: "false", Message: message} }
+	no := func(message string) admissionv1.Validation {
+		return admissionv1.Validation{Expression: "false", Message: message}
+	}
 	errs, holds := validations("object.absent == 1")[0], validations("true")[0]
 	first := no("a")
 	first.Reason = &forbidden
@@ -201,7 +205,9 @@ func TestMatchConditionsDecideWhetherThePolicyIsAsked(t *testing.T) {
 }
 
 func TestVariables(t *testing.T) {
-	variable := func(name, expression string) admissionv1.Variable { return admissionv1.Variable{Name: name, Expression: expression} }
+	variable := func(name, expression string) admissionv1.Variable {
+		return admissionv1.Variable{Name: name, Expression: expression}
+	}
 	for _, tt := range []struct {
 		name       string
 		variables  []admissionv1.Variable
