@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/warder-dev/warder/sdk"
 )
@@ -23,6 +24,9 @@ const (
 //
 // The error says what makes it no object of Kubernetes.
 func OfObject(object json.RawMessage, resource, namespace string) (*sdk.Request, error) {
+	if !utf8.Valid(object) {
+		return nil, errors.New("is not UTF-8")
+	}
 	text, err := sdk.CheckText(bytes.TrimSpace(object))
 	if err != nil {
 		return nil, err

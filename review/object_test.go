@@ -49,6 +49,7 @@ func TestOfObjectSaysWhatIsNoObject(t *testing.T) {
 	tests := []struct{ object, want string }{
 		{``, "EOF"},
 		{`{"a": `, "EOF"},
+		{"{\"a\": \"\xff\"}", "is not UTF-8"},
 		{`null`, "want an object, have another value"},
 		{`[1]`, "want an object, have another value"},
 		{`{}`, "apiVersion and kind are missing"},

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -97,8 +98,11 @@ func decodeRequest(text []byte) (*sdk.Request, error) {
 // asJSON is one document of JSON or YAML as JSON. JSON stays as it is.
 func asJSON(text []byte) (json.RawMessage, error) {
 	trimmed := bytes.TrimSpace(text)
-	if len(trimmed) == 0 {
+	switch {
+	case len(trimmed) == 0:
 		return nil, errors.New("is empty")
+	case !utf8.Valid(trimmed):
+		return nil, errors.New("is not UTF-8")
 	}
 	if trimmed[0] == '{' || trimmed[0] == '[' || trimmed[0] == '"' {
 		err := sdk.Check(trimmed)
