@@ -131,10 +131,12 @@ func PolarisChecks() []PolarisCheck { //nolint:funlen // a table
 		{
 			Name: "linuxHardening", Builtin: "linux-hardening",
 			Category: "security", Severity: "medium",
+			Note: "AppArmor's old annotation counts once the API server has made a field of it",
 		},
 		{
 			Name: "missingNetworkPolicy", Builtin: "network-policy-required",
 			Category: "security", Severity: "medium",
+			Note: "a policy of type Ingress must select the pods",
 		},
 		{
 			Name: "notReadOnlyRootFilesystem", Builtin: "readonly-root-filesystem-psp",
@@ -209,6 +211,7 @@ func PolarisChecks() []PolarisCheck { //nolint:funlen // a table
 		{
 			Name: "hpaMinAvailability", Builtin: "hpa-replicas",
 			Category: "reliability", Severity: "medium",
+			Note: "wants maxReplicas to be greater too",
 		},
 		{
 			Name: "livenessProbeMissing", Builtin: "probes",

@@ -82,13 +82,13 @@ func subjects() map[string]subject {
 		"capabilities-dropped": {object: `{"spec": {"containers": [{"securityContext": {"capabilities": {"drop": ["ALL"]}}}]}}`},
 		"rbac-binding-pod-exec": {
 			kind: "RoleBinding", elsewhere: true,
-			object:    `{"roleRef": {"kind": "Role", "name": "r"}, "subjects": [{"kind": "User", "name": "u"}]}`,
+			object:    `{"roleRef": {"kind": "ClusterRole", "name": "r"}, "subjects": [{"kind": "User", "name": "u"}]}`,
 			misshapen: []string{`{"roleRef": []}`, `{"roleRef": {"kind": 1}}`, `{"roleRef": {}, "subjects": {}}`},
 			answers:   says("kubernetes/get_resource", `{"rules": []}`),
 		},
 		"rbac-binding-wildcards": {
 			kind: "RoleBinding", elsewhere: true,
-			object:    `{"roleRef": {"kind": "Role", "name": "r"}, "subjects": [{"kind": "User", "name": "u"}]}`,
+			object:    `{"roleRef": {"kind": "ClusterRole", "name": "r"}, "subjects": [{"kind": "User", "name": "u"}]}`,
 			misshapen: []string{`{"roleRef": []}`, `{"roleRef": {"kind": 1}}`, `{"roleRef": {}, "subjects": {}}`},
 			answers:   says("kubernetes/get_resource", `{"rules": []}`),
 		},

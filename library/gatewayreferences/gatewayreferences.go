@@ -30,6 +30,10 @@ func judge(ctx context.Context, _ *Settings, req *sdk.Request) (sdk.Verdict, err
 		if object.Get("metadata", "deletionTimestamp").Exists() || object.Err() != nil {
 			return ""
 		}
+		if req.Namespace == "" {
+			failed = check.ErrNoNamespace
+			return ""
+		}
 		var places sdk.Places
 		for _, r := range references {
 			if r.namespace == "" || r.namespace == req.Namespace {

@@ -53,6 +53,10 @@ func judge(ctx context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, err
 		if leaving || route.Err() != nil {
 			return ""
 		}
+		if req.Namespace == "" {
+			failed = check.ErrNoNamespace
+			return ""
+		}
 		var places sdk.Places
 		for _, b := range backends {
 			var plain bool

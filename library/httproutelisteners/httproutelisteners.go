@@ -30,6 +30,10 @@ func judge(ctx context.Context, _ *Settings, req *sdk.Request) (sdk.Verdict, err
 		if leaving || redirects || route.Err() != nil {
 			return ""
 		}
+		if req.Namespace == "" {
+			failed = check.ErrNoNamespace
+			return ""
+		}
 		var places sdk.Places
 		for _, p := range parents {
 			var listener string

@@ -5,7 +5,6 @@ package pdbhpareplicas
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -185,7 +184,7 @@ func (n namespace) labels(s scaler) (map[string]string, error) {
 		return nil, nil
 	}
 	if n.name == "" {
-		return nil, errNoNamespace
+		return nil, check.ErrNoNamespace
 	}
 	answer, err := sdk.GetResource(n.ctx, sdk.GetQuery{APIVersion: "apps/v1", Kind: s.kind, Namespace: n.name, Name: s.target})
 	if err != nil {
@@ -214,11 +213,9 @@ func (n namespace) scalers() ([]scaler, error) {
 	return scalers, wrap("HorizontalPodAutoscalers", list)
 }
 
-var errNoNamespace = errors.New("the request has no namespace")
-
 func (n namespace) list(apiVersion, kind string) (sdk.Value, error) {
 	if n.name == "" {
-		return sdk.Value{}, errNoNamespace
+		return sdk.Value{}, check.ErrNoNamespace
 	}
 	answer, err := sdk.ListResources(n.ctx, sdk.ListQuery{APIVersion: apiVersion, Kind: kind, Namespace: n.name})
 	return sdk.View(answer), err

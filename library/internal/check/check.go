@@ -67,6 +67,10 @@ func Listed(name string, list []string) bool {
 	})
 }
 
+// ErrNoNamespace is what to return when other objects of the request's namespace
+// are needed, and it has none.
+var ErrNoNamespace = errors.New("the request has no namespace")
+
 // BootstrapUser is who makes the API server's own roles when it starts.
 const BootstrapUser = "system:apiserver"
 

@@ -81,6 +81,10 @@ func (b Bindings) Judge(ctx context.Context, req *sdk.Request) (sdk.Verdict, err
 		if !given || binding.Err() != nil {
 			return ""
 		}
+		if query.Kind == "Role" && query.Namespace == "" {
+			failed = ErrNoNamespace
+			return ""
+		}
 		var role sdk.Value
 		switch answer, err := sdk.GetResource(ctx, query); {
 		case err == nil:
