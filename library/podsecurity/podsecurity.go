@@ -7,6 +7,7 @@ package podsecurity
 import (
 	"bytes"
 	"context"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -115,7 +116,7 @@ func podOf(req *sdk.Request, object, spec sdk.Value) *pod {
 func (p *pod) unchanged(req *sdk.Request) bool {
 	object := req.ViewOldObject()
 	old := podOf(req, object, object.Get(sdk.PodTemplatePath(req.Kind.Kind)...))
-	if !bytes.Equal(p.annotations.Raw(), old.annotations.Raw()) {
+	if !maps.Equal(p.profiles(), old.profiles()) {
 		return false
 	}
 	for i, v := range p.looked {
@@ -124,6 +125,17 @@ func (p *pod) unchanged(req *sdk.Request) bool {
 		}
 	}
 	return old.value.Exists()
+}
+
+// profiles are the annotations that stand for a profile.
+func (p *pod) profiles() map[string]string {
+	found := map[string]string{}
+	for name, v := range p.annotations.Members() {
+		if strings.HasPrefix(name, appArmorAnnotation) || strings.HasPrefix(name, seccompContainer) || name == seccompPod {
+			found[name] = v.String()
+		}
+	}
+	return found
 }
 
 // owners calls f with the pod, and then with each of its containers.
