@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -167,7 +168,7 @@ func TestEveryReasonIsInTheAnswer(t *testing.T) {
 		{"one", []admissionv1.Validation{holds, no("a")}, "422: a", "422: a"},
 		{"two", []admissionv1.Validation{first, holds, no("b")}, "403: 2 reasons to refuse this request:\n- a\n- b", "403: 2 reasons to refuse this request:\n- a\n- b"},
 		{"the same twice", []admissionv1.Validation{no("a"), no("a")}, "422: a", "422: a"},
-		{"an error alone", []admissionv1.Validation{holds, errs}, "error: " + absent, "accepted"},
+		{"an error alone", []admissionv1.Validation{holds, errs}, "error: " + absent, "error: " + absent}, // the engine lets it through
 		{"an error before one", []admissionv1.Validation{errs, no("a")}, "422: 2 reasons to refuse this request:\n- " + absent + "\n- a", "422: a"},
 		{"an error after one", []admissionv1.Validation{first, errs}, "403: 2 reasons to refuse this request:\n- a\n- " + absent, "403: a"},
 	} {
@@ -289,8 +290,11 @@ func TestAuditAnnotations(t *testing.T) {
 	if have := said(mustProgram(t, spec, Options{}).Evaluate(t.Context(), creation())); have != "error: expression 'string(object.absent)' resulted in error: no such key: absent" {
 		t.Errorf("an error under Fail: %s", have)
 	}
-	if have := said(mustProgram(t, spec, Options{FailurePolicy: admissionv1.Ignore}).Evaluate(t.Context(), creation())); have != "accepted" {
-		t.Errorf("an error under Ignore: %s", have)
+	spec.AuditAnnotations = append(spec.AuditAnnotations, admissionv1.AuditAnnotation{Key: "who", ValueExpression: "request.userInfo.username"})
+	v, err = mustProgram(t, spec, Options{FailurePolicy: admissionv1.Ignore}).Evaluate(t.Context(), creation())
+	if err != nil || !v.Accepted || v.AuditAnnotations["who"] != "alice" ||
+		!cmp.Equal(v.Warnings, []string{"failurePolicy Ignore: expression 'string(object.absent)' resulted in error: no such key: absent"}) {
+		t.Errorf("an error under Ignore: %s with %v, want the other annotation and a warning", said(v, err), v)
 	}
 }
 
@@ -318,5 +322,46 @@ func TestTheEndOfTheContextIsTheError(t *testing.T) {
 	cancel()
 	if v, err := p.Evaluate(ctx, creation()); !errors.Is(err, context.Canceled) {
 		t.Errorf("%s, want that it was cancelled", said(v, err))
+	}
+}
+
+// TestProgramsOfOneRequestDecodeItsObjectOnce shows that they do, that the object
+// of another request is another one, and that nobody's mutation changes it.
+func TestProgramsOfOneRequestDecodeItsObjectOnce(t *testing.T) {
+	ctx, req := Shared(t.Context()), creation()
+	first, err := decode(ctx, "object", req.Object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for _, m := range []admissionv1.Mutation{
+		jsonPatch(`[JSONPatch{op: "remove", path: "/spec"}]`), apply(`Object{spec: Object.spec{hostNetwork: false, containers: [Object.spec.containers{name: "a", image: "b"}]}}`),
+	} {
+		p := mustProgram(t, Spec{Mutations: []admissionv1.Mutation{m}}, Options{})
+		all.Go(func() {
+			if have := said(p.Evaluate(ctx, req)); have != "mutated" {
+				t.Error(have)
+			}
+		})
+	}
+	p := mustProgram(t, Spec{Validations: validations("object.spec.hostNetwork && object.spec.containers[0].image == 'registry.local/a:1'")}, Options{})
+	for range 4 {
+		all.Go(func() {
+			if have := said(p.Evaluate(ctx, req)); have != "accepted" {
+				t.Error(have)
+			}
+		})
+	}
+	all.Wait()
+	again, err := decode(ctx, "object", req.Object)
+	if again != first || err != nil {
+		t.Errorf("the object was decoded again: %v", err)
+	}
+	fresh, err := decodeObject("object", req.Object)
+	if diff := cmp.Diff(fresh, first); diff != "" || err != nil {
+		t.Errorf("somebody changed the object (-want +have):\n%s", diff)
+	}
+	if other, err := decode(ctx, "object", creation().Object); other == first || err != nil {
+		t.Errorf("another object is the same one: %v", err)
 	}
 }
