@@ -147,9 +147,16 @@ func (c *conversion) names(m matching, rules []admissionv1.NamedRuleWithOperatio
 	var terms []string
 	for i, r := range rules {
 		for _, other := range rules[:i] {
+			if m.policy != admissionv1.Equivalent || !named(r) && !named(other) {
+				continue
+			}
 			// The API server goes on to another version when the name is none of the
 			// rule's; what it asks of us then is not known here.
-			if m.policy == admissionv1.Equivalent && (named(r) || named(other)) && overlaps(r, other) && !sameSet(r.APIVersions, other.APIVersions) {
+			if twin, ok := eventsTwin(other); ok && overlaps(r, twin) {
+				c.refuse(m.object, m.field+".resourceRules", `rules with resourceNames and matchPolicy Equivalent are about events of the groups "" and "events.k8s.io"; `+
+					"name both groups in one rule, or set matchPolicy Exact")
+			}
+			if overlaps(r, other) && !sameSet(r.APIVersions, other.APIVersions) {
 				c.refuse(m.object, m.field+".resourceRules", "rules with resourceNames and matchPolicy Equivalent are about one resource in the versions %q and %q; "+
 					"give both rules the same apiVersions, or set matchPolicy Exact", other.APIVersions, r.APIVersions)
 			}

@@ -2,6 +2,7 @@ package vap_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -27,6 +28,9 @@ import (
 	"github.com/warder-dev/warder/manifest"
 	"github.com/warder-dev/warder/vap"
 )
+
+// pairsWanted is how many pairs the property test converts; more for a search.
+var pairsWanted = flag.Int("pairs", 120, "how many policies and bindings to convert")
 
 // judge matches requests as the API server does, with its own code.
 type judge struct {
@@ -309,7 +313,7 @@ func TestConversionKeepsWhatIsJudged(t *testing.T) {
 	j, r := newJudge(), rand.New(rand.NewPCG(1, 2))
 	asked := requests(r, 80)
 	pairs, refused, judged, spared := 0, 0, 0, 0
-	for pairs < 120 {
+	for pairs < *pairsWanted {
 		pair := randomPair(r)
 		text, err := yaml.Marshal(pair)
 		if err != nil {
