@@ -100,8 +100,18 @@ func watchedOf(p policy.Policy) []capability.Resource {
 	return all
 }
 
-// BuiltinNames returns the names of all policies that need no module, sorted:
-// those of the library, and cel-policy.
+// Builtin returns the policy that needs no module and has that name, and whether
+// there is one: one of the library, or cel-policy.
+func Builtin(name string) (library.Builtin, bool) {
+	if name == celpolicy.Name {
+		return library.Builtin{
+			Name: name, Summary: "Judges objects by expressions in CEL, which are its settings.", AsksHost: true, Policy: celpolicy.Policy(),
+		}, true
+	}
+	return library.Lookup(name)
+}
+
+// BuiltinNames returns the names of all policies that Builtin has, sorted.
 func BuiltinNames() []string {
 	names := append(library.Names(), celpolicy.Name)
 	slices.Sort(names)

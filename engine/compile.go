@@ -272,6 +272,8 @@ func executionMode(exports []string, m *artifact.Metadata) (string, error) {
 		return "", err
 	}
 	switch m.ExecutionMode {
+	case artifact.Ferricel:
+		return "", artifact.ErrCompiledCEL
 	case artifact.WASI:
 		return wasiRuntime, nil
 	case artifact.OPA:

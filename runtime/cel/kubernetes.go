@@ -21,6 +21,7 @@ import (
 type kubernetes struct {
 	mu        sync.Mutex
 	admission admission.Compiler
+	lean      *lean
 	parser    *celgo.Env
 	variables *apiservercel.DeclType
 }
@@ -46,7 +47,11 @@ func newCompiler() (*kubernetes, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &kubernetes{admission: admission.NewCompiler(set), parser: parser, variables: variables}, nil
+	planner, err := newLean(set)
+	if err != nil {
+		return nil, err
+	}
+	return &kubernetes{admission: admission.NewCompiler(set), lean: planner, parser: parser, variables: variables}, nil
 }
 
 // begin starts with another policy, and holds the compiler until end is called.
@@ -61,6 +66,9 @@ func (c *kubernetes) begin() (end func()) {
 
 // compile compiles one expression.
 func (c *kubernetes) compile(e admission.ExpressionAccessor, options admission.OptionalVariableDeclarations) (admission.CompilationResult, error) {
+	if result, ok := c.lean.compile(e, options); ok {
+		return result, nil
+	}
 	result := c.admission.CompileCELExpression(e, options, environment.StoredExpressions)
 	if result.Error == nil {
 		return result, nil
