@@ -10,6 +10,7 @@ import (
 	admissionregv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
 
 	v1 "github.com/warder-dev/warder/api/v1"
@@ -238,5 +239,32 @@ func TestAnAPIServerWithoutPoliciesOfItsOwnIsNotAsked(t *testing.T) {
 		if s.refused == nil || !strings.Contains(s.refused.Error(), tt.want) || len(r.natives.Apply) > 0 {
 			t.Errorf("%s: %v, want %s", tt.name, s.refused, tt.want)
 		}
+	}
+}
+
+func TestKubectlApplyIsToldWhatTheAPIServerCannotEnforce(t *testing.T) {
+	tests := []struct{ name, more, want string }{
+		{"workloads", "  workloads: Expand", "spec.workloads: Forbidden: the API server cannot judge workloads by the pods that they would make; " +
+			"set it to Ignore, or leave enforceAt out (spec.enforceAt is APIServer)"},
+		{"a time", "  timeoutEvalSeconds: 3", ""},
+	}
+	for _, tt := range tests {
+		c := &policyCheck{view: celView(t, "APIServer", tt.more)}
+		c.enforcedAt(field.NewPath("spec"))
+		got := ""
+		if len(c.errs) > 0 {
+			got = c.errs.ToAggregate().Error()
+		}
+		if got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+		if tt.want == "" && len(c.warnings) != 1 {
+			t.Errorf("%s: warnings %q, want one", tt.name, c.warnings)
+		}
+	}
+	elsewhere := &policyCheck{view: celView(t, "Node", "")}
+	elsewhere.enforcedAt(field.NewPath("spec"))
+	if len(elsewhere.errs) != 1 || elsewhere.errs[0].Field != "spec.enforceAt" {
+		t.Errorf("enforced elsewhere: %v", elsewhere.errs)
 	}
 }
