@@ -1,4 +1,4 @@
-package vap_test
+package manifest_test
 
 import (
 	"context"
@@ -346,7 +346,7 @@ func TestConversionKeepsWhatIsJudged(t *testing.T) {
 		}
 	}
 	t.Logf("%d pairs converted, %d refused; %d requests judged, %d not", pairs, refused, judged, spared)
-	if judged < 300 || spared < 1000 || refused < 30 {
+	if judged < 300 || spared < 1000 || refused < 10 {
 		t.Errorf("%d judged, %d not judged, %d pairs refused: too few to say anything", judged, spared, refused)
 	}
 }
