@@ -225,3 +225,32 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+func TestWhatIsKeptInAnotherWayIsTold(t *testing.T) {
+	const all = `{apiGroups: ["*"], apiVersions: ["*"], resources: ["*"], operations: ["*"]}`
+	tests := []struct {
+		name, policy, binding string
+		want                  []string // parts of the warnings
+	}{
+		{"pods", "", "", []string{"does not judge the namespace that warder is in"}},
+		{"everything", "matchConstraints: {resourceRules: [" + all + "]}", "", []string{
+			"asks no webhook about webhook configurations", `does not judge ["certificate requests" "kinds" "leases" "nodes" "reviews" "self"] of everything`, "the namespace that warder is in"}},
+		{"a warning", "", "validationActions: [Warn, Audit]", []string{"does not warn who asked", "not in the audit log", "the namespace that warder is in"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, warnings, err := vap.Convert(pair(t, tt.policy, tt.binding))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(warnings) != len(tt.want) {
+				t.Fatalf("have %q, want %d", warnings, len(tt.want))
+			}
+			for i, w := range warnings {
+				if !strings.Contains(w, tt.want[i]) {
+					t.Errorf("have %q\nwant %q", w, tt.want[i])
+				}
+			}
+		})
+	}
+}
