@@ -39,7 +39,9 @@ func typicalPod(b testing.TB) json.RawMessage {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var review struct{ Request struct{ Object json.RawMessage } }
+	var review struct {
+		Request struct{ Object json.RawMessage }
+	}
 	if err := json.Unmarshal(text, &review); err != nil {
 		b.Fatal(err)
 	}

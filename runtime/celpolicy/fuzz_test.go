@@ -77,47 +77,62 @@ func FuzzExpressions(f *testing.F) {
 	} {
 		f.Add(seed[0], seed[1])
 	}
-	req := benchPod(f)
-	var decoded any
-	if err := k8sjson.Unmarshal(req.Object, &decoded); err != nil {
-		f.Fatal(err)
+	c := newComparison(f)
+	f.Fuzz(func(t *testing.T, a, b string) { c.check(t, a, b) })
+}
+
+// comparison compares expressions of one program with programs of their own.
+type comparison struct {
+	req     *sdk.Request
+	decoded any // the object
+}
+
+func newComparison(tb testing.TB) comparison {
+	tb.Helper()
+	c := comparison{req: benchPod(tb)}
+	if err := k8sjson.Unmarshal(c.req.Object, &c.decoded); err != nil {
+		tb.Fatal(err)
 	}
-	f.Fuzz(func(t *testing.T, a, b string) {
-		places := &places{}
-		settings := &Settings{}
-		c, err := newCompiler(settings, places)
+	return c
+}
+
+// check reports whether the expressions compile, and fails when they differ.
+func (x comparison) check(t *testing.T, a, b string) bool {
+	t.Helper()
+	places := &places{}
+	c, err := newCompiler(&Settings{}, places)
+	if err != nil {
+		t.Fatal(err)
+	}
+	variable, of := c.expression("variable", "object.spec.containers", nil)
+	c.known.fields["a"] = &types.FieldType{Type: of}
+	c.expression("a", a, nil)
+	c.expression("b", b, nil)
+	if places.err() != nil {
+		return false
+	}
+	r := &rules{names: map[string]int{"a": 0}, variables: []expression{variable}, program: c.program()}
+	if r.program == nil {
+		return false // a regular expression that is none
+	}
+	fresh := func() *evaluation {
+		return &evaluation{ctx: t.Context(), rules: r, req: x.req, variables: make([]ref.Val, 1), budget: math.MaxInt64}
+	}
+	for at, one := range c.checked {
+		// The evaluation that it is compared with has the object decoded.
+		eager := fresh()
+		eager.object = types.DefaultTypeAdapter.NativeToValue(x.decoded)
+		alone, err := c.base.PlanProgram(one.ast, cel.InterruptCheckFrequency(apiserver.CheckFrequency))
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%q: %v", one.text, err)
 		}
-		variable, of := c.expression("variable", "object.spec.containers", nil)
-		c.known.fields["a"] = &types.FieldType{Type: of}
-		c.expression("a", a, nil)
-		c.expression("b", b, nil)
-		if places.err() != nil {
-			return
+		want, details, wantErr := alone.ContextEval(t.Context(), eager)
+		have, cost, err := r.program.evaluate(t.Context(), at, fresh())
+		if fmt.Sprint(err) != fmt.Sprint(wantErr) || cost != *details.ActualCost() || !same(have, want) {
+			t.Errorf("%q: have %v, %v for %d, want %v, %v for %d", one.text, have, err, cost, want, wantErr, *details.ActualCost())
 		}
-		r := &rules{names: map[string]int{"a": 0}, variables: []expression{variable}, program: c.program()}
-		if r.program == nil {
-			return // a regular expression that is none
-		}
-		fresh := func() *evaluation {
-			return &evaluation{ctx: t.Context(), rules: r, req: req, variables: make([]ref.Val, 1), budget: math.MaxInt64}
-		}
-		for at, x := range c.checked {
-			// The evaluation that it is compared with has the object decoded.
-			eager := fresh()
-			eager.object = types.DefaultTypeAdapter.NativeToValue(decoded)
-			alone, err := c.base.PlanProgram(x.ast, cel.InterruptCheckFrequency(apiserver.CheckFrequency))
-			if err != nil {
-				t.Fatalf("%q: %v", x.text, err)
-			}
-			want, details, wantErr := alone.ContextEval(t.Context(), eager)
-			have, cost, err := r.program.evaluate(t.Context(), at, fresh())
-			if fmt.Sprint(err) != fmt.Sprint(wantErr) || cost != *details.ActualCost() || !same(have, want) {
-				t.Errorf("%q: have %v, %v for %d, want %v, %v for %d", x.text, have, err, cost, want, wantErr, *details.ActualCost())
-			}
-		}
-	})
+	}
+	return true
 }
 
 // same says whether two values are the same. NaN is the same as NaN.
