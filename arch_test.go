@@ -37,7 +37,7 @@ func mayImport() map[string][]string {
 		"replica":                {"api/*", "engine", "policy"},
 		"install":                {"api/*", "manifest"},
 		"manifest":               {"api/*", "policy"},
-		"vap":                    {"api/v1"},
+		"vap":                    {"api/v1", "policy"},
 		"report":                 {"sdk"},
 		"capability":             {"artifact", "sdk"},
 		"runtime":                {"runtime/internal/guest"},

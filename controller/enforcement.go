@@ -79,7 +79,7 @@ type round struct {
 
 	nativesNow  manifest.NativeObjects
 	natives     manifest.NativeSet
-	nativeUntil time.Time // when the next policy counts as enforced by the API server
+	nativeUntil time.Time // when to look again for the sake of natives
 }
 
 func (e *enforcer) setup(m Manager) error {

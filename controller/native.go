@@ -11,6 +11,7 @@ import (
 	"time"
 
 	admissionregv1 "k8s.io/api/admissionregistration/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -27,6 +28,10 @@ import (
 // it. Source: k8s.io/apiserver pkg/admission/plugin/policy/generic,
 // policyRefreshInterval.
 const nativeGrace = 5 * time.Second
+
+// refusedAgain is when to ask again for what the API server has refused: it may have
+// been for a right to read params that the controller has by then.
+const refusedAgain = 10 * time.Second
 
 // nativeKinds are which of the API server's own policies it has.
 type nativeKinds struct{ validating, mutating bool }
@@ -133,8 +138,8 @@ func (e *enforcer) planNatives(r *round, now time.Time) {
 		seen[uid] = was
 		until := was.since.Add(nativeGrace)
 		s.native.effective = !until.After(now)
-		if !s.native.effective && (r.nativeUntil.IsZero() || until.Before(r.nativeUntil)) {
-			r.nativeUntil = until
+		if !s.native.effective {
+			r.lookAgain(until)
 		}
 	}
 	r.nativeSeen = seen
@@ -215,16 +220,35 @@ func (e *enforcer) applyNatives(ctx context.Context, r *round) error {
 			if err == nil {
 				continue
 			}
-			errs = append(errs, err)
-			for _, s := range r.policies {
-				if s.policy.UniqueName() == name {
-					s.refused = fmt.Errorf("the API server does not take it: %w", err)
-				}
+			r.notTaken(name, err)
+			if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err) {
+				// It stays so until somebody does something about it. Meanwhile the
+				// others must not wait ever longer.
+				e.Log.WarnContext(ctx, "policy refused by the API server", "name", name, "policy_server", r.name, "error", err)
+				r.lookAgain(time.Now().Add(refusedAgain))
+			} else {
+				errs = append(errs, err)
 			}
 			break // a binding without its policy is nothing
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// notTaken says of a policy why the API server does not take what is to enforce it.
+func (r *round) notTaken(name string, err error) {
+	for _, s := range r.policies {
+		if s.policy.UniqueName() == name {
+			s.refused = fmt.Errorf("the API server does not take it: %w", err)
+		}
+	}
+}
+
+// lookAgain makes the next round begin at that time at the latest.
+func (r *round) lookAgain(at time.Time) {
+	if r.nativeUntil.IsZero() || at.Before(r.nativeUntil) {
+		r.nativeUntil = at
+	}
 }
 
 // deleteNatives deletes what nobody wants any more.

@@ -128,3 +128,22 @@ func TestPolicyOfAResource(t *testing.T) {
 		t.Errorf("error = %v, want one about the settings", err)
 	}
 }
+
+func TestWhatTheAPIServerEnforcesIsInNoBundle(t *testing.T) {
+	at := func(who v1.EnforceAt) []string {
+		p, err := FromResource(clusterPolicy(func(p *v1.ClusterAdmissionPolicy) {
+			p.Spec.Module, p.Spec.EnforceAt = "", who
+			p.Spec.CEL = &v1.CELSpec{Validations: []admissionv1.Validation{{Expression: "true"}}}
+		}), v1.PolicyServerSpec{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Bundles
+	}
+	if got := at(v1.AtAPIServer); len(got) > 0 {
+		t.Errorf("bundles %q, want none: others would be judged by it", got)
+	}
+	if got := at(v1.AtWebhook); len(got) != 1 {
+		t.Errorf("bundles %q, want one", got)
+	}
+}

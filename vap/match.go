@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	v1 "github.com/warder-dev/warder/api/v1"
+	"github.com/warder-dev/warder/policy"
 )
 
 // matching is what a policy or a binding matches, with the API server's defaults.
@@ -36,22 +38,22 @@ func matchingOf(object, path string, m *admissionv1.MatchResources) matching {
 
 // match says in our words what both the policy and its binding match.
 func (c *conversion) match() {
-	policy := matchingOf(c.policy(), "spec.matchConstraints", c.Policy.Spec.MatchConstraints)
+	judged := matchingOf(c.policy(), "spec.matchConstraints", c.Policy.Spec.MatchConstraints)
 	binding := matchingOf(c.binding(), "spec.matchResources", c.Binding.Spec.MatchResources)
-	if len(policy.rules) == 0 {
-		c.refuse(policy.object, policy.field+".resourceRules", "is empty; say what the policy judges")
+	if len(judged.rules) == 0 {
+		c.refuse(judged.object, judged.field+".resourceRules", "is empty; say what the policy judges")
 		return
 	}
 	sound := true
-	for _, m := range []matching{policy, binding} {
+	for _, m := range []matching{judged, binding} {
 		sound = c.sound(m) && sound
 	}
 	if !sound {
 		return
 	}
-	rules := policy.rules
+	rules := judged.rules
 	if len(binding.rules) > 0 {
-		rules = c.intersection(policy, binding)
+		rules = c.intersection(judged, binding)
 	}
 	switch {
 	case len(rules) == 0 && len(c.errs) == 0:
@@ -63,15 +65,15 @@ func (c *conversion) match() {
 	for _, r := range rules {
 		c.out.Spec.Rules = append(c.out.Spec.Rules, ours(r))
 	}
-	c.out.Spec.MatchPolicy = &policy.policy
-	c.names(policy, rules)
-	c.excluded(policy, rules)
+	c.out.Spec.MatchPolicy = &judged.policy
+	c.names(judged, rules)
+	c.excluded(judged, rules)
 	c.excluded(binding, rules)
-	c.reviews(policy, rules)
-	c.out.Spec.NamespaceSelector = both(policy.namespaces, binding.namespaces)
-	c.out.Spec.ObjectSelector = policy.objects
+	c.unasked(judged, rules)
+	c.out.Spec.NamespaceSelector = both(judged.namespaces, binding.namespaces)
+	c.out.Spec.ObjectSelector = judged.objects
 	switch {
-	case selectsAll(policy.objects):
+	case selectsAll(judged.objects):
 		c.out.Spec.ObjectSelector = binding.objects
 	case !selectsAll(binding.objects):
 		// One of the old and the new object is enough, for each of the two: no
@@ -94,7 +96,11 @@ func (c *conversion) sound(m matching) bool {
 	if m.policy != admissionv1.Exact && m.policy != admissionv1.Equivalent {
 		c.refuse(m.object, m.field+".matchPolicy", "is %q; want Exact or Equivalent", m.policy)
 	}
-	for name, rules := range map[string][]admissionv1.NamedRuleWithOperations{".resourceRules": m.rules, ".excludeResourceRules": m.excluded} {
+	for _, name := range []string{".resourceRules", ".excludeResourceRules"} {
+		rules := m.rules
+		if name == ".excludeResourceRules" {
+			rules = m.excluded
+		}
 		for i, r := range rules {
 			if len(r.APIGroups) == 0 || len(r.APIVersions) == 0 || len(r.Resources) == 0 || len(r.Operations) == 0 {
 				c.refuse(m.object, fmt.Sprintf("%s%s[%d]", m.field, name, i), "matches nothing; want apiGroups, apiVersions, resources and operations")
@@ -147,9 +153,16 @@ func (c *conversion) names(m matching, rules []admissionv1.NamedRuleWithOperatio
 	var terms []string
 	for i, r := range rules {
 		for _, other := range rules[:i] {
+			if m.policy != admissionv1.Equivalent || !named(r) && !named(other) {
+				continue
+			}
 			// The API server goes on to another version when the name is none of the
 			// rule's; what it asks of us then is not known here.
-			if m.policy == admissionv1.Equivalent && (named(r) || named(other)) && overlaps(r, other) && !sameSet(r.APIVersions, other.APIVersions) {
+			if twin, ok := eventsTwin(other); ok && overlaps(r, twin) {
+				c.refuse(m.object, m.field+".resourceRules", `rules with resourceNames and matchPolicy Equivalent are about events of the groups "" and "events.k8s.io"; `+
+					"name both groups in one rule, or set matchPolicy Exact")
+			}
+			if overlaps(r, other) && !sameSet(r.APIVersions, other.APIVersions) {
 				c.refuse(m.object, m.field+".resourceRules", "rules with resourceNames and matchPolicy Equivalent are about one resource in the versions %q and %q; "+
 					"give both rules the same apiVersions, or set matchPolicy Exact", other.APIVersions, r.APIVersions)
 			}
@@ -177,14 +190,19 @@ func (c *conversion) excluded(m matching, rules []admissionv1.NamedRuleWithOpera
 	}
 }
 
-// reviews refuses what no webhook is asked about.
-func (c *conversion) reviews(m matching, rules []admissionv1.NamedRuleWithOperations) {
+// unasked refuses what no webhook is asked about, and tells what of everything it
+// is not.
+func (c *conversion) unasked(m matching, rules []admissionv1.NamedRuleWithOperations) {
 	own := []string{
 		"validatingwebhookconfigurations", "mutatingwebhookconfigurations", "validatingadmissionpolicies", "validatingadmissionpolicybindings",
 		"mutatingadmissionpolicies", "mutatingadmissionpolicybindings",
 	}
+	everything := false
 	for _, r := range rules {
-		if !slices.Contains(r.APIGroups, "admissionregistration.k8s.io") {
+		all := slices.ContainsFunc(r.Resources, func(p string) bool { return strings.HasPrefix(p, "*") })
+		named := slices.Contains(r.APIGroups, "admissionregistration.k8s.io")
+		everything = everything || all && (named || slices.Contains(r.APIGroups, "*"))
+		if !named {
 			continue
 		}
 		for _, resource := range r.Resources {
@@ -193,6 +211,13 @@ func (c *conversion) reviews(m matching, rules []admissionv1.NamedRuleWithOperat
 					"leave them away, or leave the policy to the API server", resource)
 			}
 		}
+	}
+	if everything {
+		c.warn("%s: the API server asks no webhook about webhook configurations and its own policies", m.object)
+	}
+	view, _ := v1.View(c.out)
+	if spared := policy.SparedOf(view); len(spared) > 0 {
+		c.warn("%s: so that a cluster can be repaired, warder does not judge %q of everything; a rule that names them does", m.object, spared)
 	}
 }
 

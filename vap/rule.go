@@ -55,13 +55,13 @@ func (c *conversion) common(policy, binding matching, p, b admissionv1.NamedRule
 	if len(r.APIGroups) == 0 {
 		return r, false
 	}
+	r.APIVersions = p.APIVersions
 	if _, twin := eventsTwin(r); twin && policy.policy == admissionv1.Equivalent && binding.policy == admissionv1.Exact {
 		c.refuse(binding.object, binding.field+".matchPolicy", `is Exact, and the policy's is Equivalent, which has the events of the groups "" and "events.k8s.io" as the same; give both the same`)
 	}
 	shared := commonOf(p.APIVersions, b.APIVersions)
 	switch {
 	case binding.policy == admissionv1.Equivalent && covers(b.APIVersions, p.APIVersions):
-		r.APIVersions = p.APIVersions
 	case binding.policy == admissionv1.Equivalent:
 		// The policy sees a request in its version whatever the binding's is.
 		c.refuse(binding.object, at, `apiVersions %q are equivalent to the policy's %q only if the API server serves them; write the policy's, or ["*"]`, b.APIVersions, p.APIVersions)

@@ -74,8 +74,8 @@ type CELSpec struct {
 type EnforceAt string
 
 // AtWebhook is a policy server that the API server asks. AtAPIServer is the API
-// server itself, through a ValidatingAdmissionPolicy that the controller makes of
-// the policy.
+// server itself, through a ValidatingAdmissionPolicy or, of a policy with mutations,
+// a MutatingAdmissionPolicy that the controller makes of the policy.
 const (
 	AtWebhook   EnforceAt = "Webhook"
 	AtAPIServer EnforceAt = "APIServer"
