@@ -60,13 +60,20 @@ const (
 type ExecutionMode string
 
 // The execution modes. OPA and Gatekeeper are both for modules that were
-// compiled from Rego.
+// compiled from Rego, Ferricel for those compiled from CEL, which are not run.
 const (
 	WaPC       ExecutionMode = "kubewarden-wapc"
 	WASI       ExecutionMode = "wasi"
 	OPA        ExecutionMode = "opa"
 	Gatekeeper ExecutionMode = "gatekeeper"
+	Ferricel   ExecutionMode = "ferricel"
 )
+
+// ErrCompiledCEL says why a module of the mode Ferricel is not run. Such a module
+// carries its source. Source: https://flavio.github.io/ferricel, "Wasm Spec".
+var ErrCompiledCEL = errors.New("execution mode ferricel: CEL that was compiled to Wasm is not run: CEL is a policy by itself; " +
+	"take the ValidatingAdmissionPolicy that the module was made from, which is in its section ferricel.vap-source, " +
+	"and make a policy of it with: warder scaffold vap")
 
 // PolicyType is what a policy judges.
 type PolicyType string
@@ -147,6 +154,8 @@ func DetectMode(exports []string) (ExecutionMode, error) {
 		return WaPC, nil
 	case slices.ContainsFunc(exports, func(name string) bool { return strings.HasPrefix(name, "opa_") }):
 		return OPA, nil
+	case slices.Contains(exports, "cel_malloc"):
+		return Ferricel, nil
 	case slices.Contains(exports, "_start"):
 		return WASI, nil
 	}

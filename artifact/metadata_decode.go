@@ -197,7 +197,7 @@ func (m *Metadata) UnmarshalJSON(text []byte) error {
 		member{"annotations", false, decodeAnnotations(&m.Annotations)},
 		member{"mutating", true, into(&m.Mutating, "true or false")},
 		member{"backgroundAudit", false, into(&m.BackgroundAudit, "true or false")},
-		member{"executionMode", false, oneOf(&m.ExecutionMode, WaPC, OPA, Gatekeeper, WASI)},
+		member{"executionMode", false, oneOf(&m.ExecutionMode, WaPC, OPA, Gatekeeper, WASI, Ferricel)},
 		member{"policyType", false, oneOf(&m.PolicyType, KubernetesPolicy, RawPolicy)},
 		member{"contextAwareResources", false, listOf(&m.ContextAwareResources, decodeResource)},
 		member{"hostCapabilities", false, stringList(&m.HostCapabilities)},

@@ -104,7 +104,7 @@ func TestMetadataThatCannotBeReadSayWhere(t *testing.T) {
 		`{"Rules":[],"mutating":true}`:    "missing field `rules`",
 		`{"rules":{},"mutating":true}`:    "rules: want a list, have object",
 		valid(`"mutating":"no"`):          "mutating: want true or false, have string",
-		valid(`"executionMode":"python"`): "executionMode: unknown variant `python`, expected one of `kubewarden-wapc`, `opa`, `gatekeeper`, `wasi`",
+		valid(`"executionMode":"python"`): "executionMode: unknown variant `python`, expected one of `kubewarden-wapc`, `opa`, `gatekeeper`, `wasi`, `ferricel`",
 		valid(`"executionMode":7`):        "executionMode: want a string, have number",
 		valid(`"policyType":"Raw"`):       "policyType: unknown variant `Raw`, expected one of `kubernetes`, `raw`",
 		valid(`"protocolVersion":"v2"`):   "protocolVersion: unknown variant `v2`, expected one of `v1`, `Unknown`",

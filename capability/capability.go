@@ -27,6 +27,9 @@ type Host struct {
 	// Namespace is that of a namespaced policy, whose reads of the cluster stay
 	// in it; empty for one of the whole cluster.
 	Namespace string
+	// OwnNamespace lets a namespaced policy also get its Namespace itself, by
+	// name. That kind must be among Resources.
+	OwnNamespace bool
 	// Log gets the policy's own lines, and what it was refused.
 	Log *slog.Logger
 	// Services are what is asked.

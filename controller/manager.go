@@ -168,7 +168,12 @@ func addWebhooks(m Manager, o Options) error {
 		return fmt.Errorf("webhooks: the server is a %T", m.GetWebhookServer())
 	}
 	server.Options.TLSOpts = append(server.Options.TLSOpts, func(c *tls.Config) { c.GetCertificate = shown.get })
-	for path, handler := range KindHandlers(KindOptions{Client: m.GetAPIReader(), Namespace: o.Manifest.Namespace, Settings: o.Settings}) {
+	types, err := NewTypeChecker(m.GetConfig(), m.GetRESTMapper())
+	if err != nil {
+		return fmt.Errorf("webhooks: schemas: %w", err)
+	}
+	kinds := KindOptions{Client: m.GetAPIReader(), Namespace: o.Manifest.Namespace, Settings: o.Settings, Types: types}
+	for path, handler := range KindHandlers(kinds) {
 		server.Register(path, handler)
 	}
 	return m.AddReadyzCheck("webhooks", server.StartedChecker())

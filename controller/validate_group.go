@@ -23,7 +23,7 @@ func (c *policyCheck) group(spec *field.Path) {
 		if !callable(name) {
 			c.add(field.Invalid(at, name, "policy group member name is invalid"))
 		}
-		if c.view.Members[name].Module == "" {
+		if m := c.view.Members[name]; m.Module == "" && m.CEL == nil {
 			c.add(field.Required(at.Key(name).Child("module"), "must be non-empty"))
 		}
 	}

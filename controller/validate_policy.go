@@ -55,10 +55,11 @@ func (c *policyCheck) all() {
 	}
 	if c.view.Group != nil {
 		c.group(spec)
-	} else if c.view.Single.Module == "" {
+	} else if c.view.Single.Module == "" && c.view.Single.CEL == nil {
 		c.add(field.Required(spec.Child("module"), "must be non-empty"))
 	}
 	c.asServer(spec)
+	c.cel(spec)
 }
 
 // name checks what Kubernetes would not take as the name of a webhook. Names do
@@ -261,6 +262,8 @@ func fieldOf(spec *field.Path, path string, members []string) *field.Path {
 		return field.NewPath("metadata", "name")
 	case "policyMode":
 		return spec.Child("mode")
+	case "allowedToMutate":
+		return spec.Child("mutating")
 	case "policies":
 		return nil
 	}

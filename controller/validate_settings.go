@@ -35,6 +35,9 @@ func (w *kindWebhooks) settings(ctx context.Context, c *policyCheck) field.Error
 }
 
 func (w *kindWebhooks) settingsOf(ctx context.Context, c *policyCheck, p policy.Policy, path *field.Path) field.ErrorList {
+	if p.CEL != nil {
+		return nil // there are none
+	}
 	module, settings := path.Child("module"), path.Child("settings")
 	for _, e := range c.errs {
 		if overlap(e.Field, module.String()) || overlap(e.Field, settings.String()) {

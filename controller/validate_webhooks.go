@@ -35,6 +35,9 @@ type KindOptions struct {
 	// about the module; an error of the context means that there was no time.
 	// Default: settings are not looked at.
 	Settings func(ctx context.Context, p policy.Policy) error
+	// Types warns of what expressions in CEL look for in objects that have no
+	// such thing. Default: nothing.
+	Types *cel.TypeChecker
 }
 
 // ModuleError says that a module cannot be used, whatever its settings.
@@ -142,6 +145,7 @@ func (w *kindWebhooks) validate(ctx context.Context, object, old v1.Object) find
 	check.errs = append(check.errs, w.settings(ctx, check)...)
 	if len(check.errs) == 0 {
 		check.warn(ctx, w.opts.Client)
+		check.warnOfTypes(w.opts.Types)
 	}
 	return check.finding
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/warder-dev/warder/library"
 	"github.com/warder-dev/warder/policy"
 	"github.com/warder-dev/warder/runtime"
+	"github.com/warder-dev/warder/runtime/celpolicy"
 	"github.com/warder-dev/warder/runtime/native"
 	"github.com/warder-dev/warder/runtime/rego"
 	"github.com/warder-dev/warder/runtime/wapc"
@@ -168,11 +169,11 @@ func (e *Engine) compileEntry(ctx context.Context, ent *entry, w wants) *LoadErr
 	if err := e.compileModule(ctx, ent, w); err != nil {
 		return err
 	}
-	cluster := e.opts.Services.Cluster
-	if cluster == nil || len(ent.policy.ContextAwareResources) == 0 {
+	cluster, watched := e.opts.Services.Cluster, watchedOf(ent.policy)
+	if cluster == nil || len(watched) == 0 {
 		return nil
 	}
-	release, closed := cluster.Watch(resources(ent.policy)), ent.closed
+	release, closed := cluster.Watch(watched), ent.closed
 	ent.closed = func() {
 		if closed != nil {
 			closed()
@@ -190,8 +191,14 @@ func (e *Engine) compileModule(ctx context.Context, ent *entry, w wants) *LoadEr
 	if err != nil {
 		return failed(StageSettings, fmt.Errorf("hostCapabilities: %w", err))
 	}
+	if p.CEL != nil {
+		return e.compileCEL(ent, grants)
+	}
 	opts := runtime.ProgramOptions{Settings: p.Settings, Host: e.hostFor(p, grants), Isolation: e.opts.Isolation}
 	if name, ok := strings.CutPrefix(p.Module, builtinScheme); ok {
+		if name == celpolicy.Name {
+			return e.compileCELPolicy(ent, opts.Host)
+		}
 		b, err := builtin(name)
 		if err != nil {
 			return failed(StageFetch, err)
@@ -240,11 +247,11 @@ func builtin(name string) (library.Builtin, error) {
 	if b, ok := library.Lookup(name); ok {
 		return b, nil
 	}
-	if near := sdk.Nearest(name, library.Names()); near != "" {
+	if near := sdk.Nearest(name, BuiltinNames()); near != "" {
 		return library.Builtin{}, fmt.Errorf("module %q: no built-in policy has this name; did you mean %s?", "builtin://"+name, near)
 	}
 	return library.Builtin{}, fmt.Errorf("module %q: no built-in policy has this name; there are %s",
-		"builtin://"+name, strings.Join(library.Names(), ", "))
+		"builtin://"+name, strings.Join(BuiltinNames(), ", "))
 }
 
 // executionMode says which runtime a module is for: what its metadata says, or
@@ -265,6 +272,8 @@ func executionMode(exports []string, m *artifact.Metadata) (string, error) {
 		return "", err
 	}
 	switch m.ExecutionMode {
+	case artifact.Ferricel:
+		return "", artifact.ErrCompiledCEL
 	case artifact.WASI:
 		return wasiRuntime, nil
 	case artifact.OPA:

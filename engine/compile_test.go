@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/warder-dev/warder/artifact"
-	"github.com/warder-dev/warder/library"
 	"github.com/warder-dev/warder/policy"
 )
 
@@ -118,10 +117,20 @@ func TestWhyAModuleDoesNotLoad(t *testing.T) {
 			"it does not export builtins, as modules built with `opa build -t wasm` do",
 		},
 		{
+			"CEL compiled to Wasm, by its metadata",
+			testModule{exports: []string{"evaluate"}, memory: true, metadata: `{"rules":[],"mutating":false,"executionMode":"ferricel"}`}.encode(), StageCompile,
+			artifact.ErrCompiledCEL.Error(),
+		},
+		{
+			"CEL compiled to Wasm, by its exports",
+			testModule{exports: []string{"cel_malloc", "evaluate"}, memory: true}.encode(), StageCompile,
+			artifact.ErrCompiledCEL.Error(),
+		},
+		{
 			"unknown execution mode",
 			testModule{exports: []string{"_start"}, memory: true, metadata: `{"rules":[],"mutating":false,"executionMode":"python"}`}.encode(), StageCompile,
 			"cannot deserialize custom section `io.kubewarden.metadata` of wasm module: executionMode: unknown variant `python`, " +
-				"expected one of `kubewarden-wapc`, `opa`, `gatekeeper`, `wasi`",
+				"expected one of `kubewarden-wapc`, `opa`, `gatekeeper`, `wasi`, `ferricel`",
 		},
 		{
 			"no protocol version",
@@ -212,7 +221,7 @@ func TestWhyAModuleIsNotFound(t *testing.T) {
 	}
 	missing := filepath.Join(t.TempDir(), "missing.wasm")
 	folder := t.TempDir()
-	names := strings.Join(library.Names(), ", ")
+	names := strings.Join(BuiltinNames(), ", ")
 	tests := []struct{ uri, want string }{
 		{"builtin://pod-priviledged", "no built-in policy has this name; did you mean pod-privileged?"},
 		{"builtin://x", "no built-in policy has this name; there are " + names},

@@ -21,7 +21,7 @@ import (
 func groupOf(expression string, members map[string]policy.Policy) policy.Policy {
 	for name, m := range members {
 		members[name] = policy.Policy{
-			Module: m.Module, Settings: m.Settings, Timeout: m.Timeout,
+			Module: m.Module, CEL: m.CEL, Settings: m.Settings, Timeout: m.Timeout,
 			HostCapabilities: m.HostCapabilities, ContextAwareResources: m.ContextAwareResources,
 		}
 	}

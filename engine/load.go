@@ -159,9 +159,13 @@ func (ent *entry) under(p policy.Policy, stamp string) *entry {
 }
 
 // bare is what a policy's program is made of: its policy without all that is
-// looked at when it is asked.
+// looked at when it is asked. One in CEL is made with its failurePolicy: that
+// decides what a rejection says.
 func bare(p policy.Policy) policy.Policy {
-	p.Mode, p.Message, p.FailurePolicy, p.AllowedToMutate, p.Timeout = "", "", "", false, 0
+	if p.CEL == nil {
+		p.FailurePolicy = ""
+	}
+	p.Mode, p.Message, p.AllowedToMutate, p.Timeout = "", "", false, 0
 	p.Bundles, p.Order, p.Rules = nil, 0, nil
 	p.Workloads, p.WorkloadTemplates = "", nil
 	if p.Group != nil {
@@ -216,7 +220,7 @@ func (e *Engine) logLoaded(ent *entry) {
 
 // stampOf changes when a module of the policy does.
 func (e *Engine) stampOf(p policy.Policy) string {
-	if p.Group == nil {
+	if p.Group == nil && p.CEL == nil {
 		return e.opts.Stamp(p.Module)
 	}
 	var b strings.Builder
@@ -238,10 +242,12 @@ func (ent *entry) staleBecause(failed *entry) *entry {
 // hostFor is what a policy may ask. While it waits for the answer it leaves its
 // permit to others.
 func (e *Engine) hostFor(p policy.Policy, grants policy.Grants) sdk.Host {
-	return &yieldingHost{engine: e, host: &capability.Host{
+	host := &capability.Host{
 		Policy: string(p.ID), Allows: grants.Allows, Granted: grants.String(), Resources: resources(p), Namespace: p.Namespace,
 		Log: e.opts.Log, Services: e.opts.Services,
-	}}
+	}
+	grantCEL(host, p)
+	return &yieldingHost{engine: e, host: host}
 }
 
 // resources are the kinds that a policy may read from the cluster.

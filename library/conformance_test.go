@@ -22,6 +22,7 @@ import (
 	"github.com/warder-dev/warder/capability"
 	"github.com/warder-dev/warder/library"
 	"github.com/warder-dev/warder/review"
+	"github.com/warder-dev/warder/runtime/celpolicy"
 	"github.com/warder-dev/warder/sdk"
 )
 
@@ -142,6 +143,9 @@ func readConformance(t *testing.T, dir string) (cases []conformanceCase) {
 // builtin is the built-in of the case's policy, which is named by its folder:
 // most are called like their module, with "-policy" behind it.
 func (c conformanceCase) builtin() (library.Builtin, bool) {
+	if c.Policy == celpolicy.Name { // not among the others: it is made of the API server's packages
+		return library.Builtin{Name: c.Policy, Policy: celpolicy.Policy(), AsksHost: true}, true
+	}
 	others := map[string]string{"pod-runtime-class-policy": "pod-runtime", "volumeMounts-policy": "volumemounts"}
 	for _, name := range []string{c.Policy, strings.TrimSuffix(c.Policy, "-policy"), others[c.Policy]} {
 		if b, ok := library.Lookup(name); ok {

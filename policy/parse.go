@@ -156,7 +156,7 @@ func (p *parser) parse(data []byte) []Policy {
 func (p *parser) entry(f field) Policy {
 	pol := Policy{ID: p.id, Mode: Protect, FailurePolicy: Fail}
 	if f.value.Kind != yaml.MappingNode {
-		p.fail(f.value, "", "want an object with a module (one policy) or with policies (a group), have "+describe(f.value))
+		p.fail(f.value, "", "want an object with a module or cel (one policy) or with policies (a group), have "+describe(f.value))
 		return pol
 	}
 	fields := p.doc.fields(f.value)
@@ -164,11 +164,13 @@ func (p *parser) entry(f field) Policy {
 	for _, f := range fields {
 		byName[f.name] = f
 	}
-	_, single := byName["module"]
+	_, module := byName["module"]
+	_, cel := byName["cel"]
+	single := module || cel
 	policies, group := byName["policies"]
 	switch {
 	case single && group:
-		p.fail(policies.key, "policies", "a policy has a module, a group has policies; the entry has both")
+		p.fail(policies.key, "policies", "a policy has a module or cel, a group has policies; the entry has both")
 	case group:
 		pol.Group = &Group{}
 	case !single:
@@ -204,9 +206,9 @@ func (p *parser) idleWorkloads(pol Policy, fields map[string]field) {
 // neither reports an entry that is neither a policy nor a group, with the key
 // that was perhaps meant to make it one.
 func (p *parser) neither(f field, fields []field) {
-	problem := "want a module (one policy) or policies (a group), have neither"
+	problem := "want a module or cel (one policy) or policies (a group), have neither"
 	for _, inner := range fields {
-		if near := sdk.Nearest(inner.name, []string{"module", "policies"}); near != "" {
+		if near := sdk.Nearest(inner.name, []string{"module", "policies", "cel"}); near != "" {
 			problem += fmt.Sprintf("; is %q meant to be %q?", inner.name, near)
 		}
 	}
@@ -268,7 +270,7 @@ func singleKeys() []string { return append([]string{"allowedToMutate"}, memberKe
 func groupKeys() []string { return []string{"policies", "expression"} }
 
 func memberKeys() []string {
-	return []string{"module", "settings", "contextAwareResources", "timeoutEvalSeconds", "hostCapabilities"}
+	return []string{"module", "cel", "settings", "contextAwareResources", "timeoutEvalSeconds", "hostCapabilities"}
 }
 
 // unknown warns of a key that nobody reads. It is no mistake: Kubewarden's
@@ -403,6 +405,8 @@ func (p *parser) member(pol *Policy, prefix string, f field) bool {
 	switch f.name {
 	case "module":
 		pol.Module = p.str(path, f.value)
+	case "cel":
+		pol.CEL = p.cel(path, f.value)
 	case "settings":
 		pol.Settings = p.settings(path, f.value)
 	case "timeoutEvalSeconds":

@@ -107,10 +107,10 @@ func TestParseFileReportsEveryMistakeWhereItIs(t *testing.T) {
 		{"empty", "# nothing\n", []string{`: the file is empty; write {} if there shall be no policies`}},
 		{"a list", "- a", []string{`1:1: want an object that has policies by their names, have a list`}},
 		{"two documents", "a: {module: m}\n---\nb: {module: m}\n", []string{`: a second document starts at line 2; want one`}},
-		{"an entry is text", "a: builtin://x", []string{`1:4: a: want an object with a module (one policy) or with policies (a group), have "builtin://x"`}},
-		{"neither", "a: {modul: m}", []string{`1:1: a: want a module (one policy) or policies (a group), have neither; is "modul" meant to be "module"?`}},
+		{"an entry is text", "a: builtin://x", []string{`1:4: a: want an object with a module or cel (one policy) or with policies (a group), have "builtin://x"`}},
+		{"neither", "a: {modul: m}", []string{`1:1: a: want a module or cel (one policy) or policies (a group), have neither; is "modul" meant to be "module"?`}},
 		{"null module", "a: {module: ~}", []string{`1:13: a: module: is missing: say where the module is`}},
-		{"both", "a: {module: m, policies: {}}", []string{`1:16: a: policies: a policy has a module, a group has policies; the entry has both`}},
+		{"both", "a: {module: m, policies: {}}", []string{`1:16: a: policies: a policy has a module or cel, a group has policies; the entry has both`}},
 		{"slash", "a/b: {module: m}", []string{`1:1: a/b: policy name 'a/b' contains a '/' character`}},
 		{"names", "\"\": {module: m}\n..: {module: m}", []string{
 			`1:1: the name is empty`, `2:1: ..: the name cannot be part of a URL`}},
@@ -126,7 +126,7 @@ func TestParseFileReportsEveryMistakeWhereItIs(t *testing.T) {
 		{"group members", "g:\n  expression: e()\n  message: m\n  policies:\n    a/b: {module: m}\n    if: {module: m, allowedToMutate: true}\n    x-y: {modul: m}\n    z: m\n", []string{
 			`5:5: g: policies: policy group 'g' contains policies with invalid names: ["a/b"]`,
 			`6:5: g: policies.if: an expression cannot call this name: it is a reserved word`,
-			`6:21: g: policies.if.allowedToMutate: unknown key; known are module, settings, contextAwareResources, timeoutEvalSeconds, hostCapabilities`,
+			`6:21: g: policies.if.allowedToMutate: unknown key; known are module, cel, settings, contextAwareResources, timeoutEvalSeconds, hostCapabilities`,
 			`7:5: g: policies.x-y: an expression cannot call this name: use letters, digits and underscores`,
 			`7:5: g: policies.x-y.module: is missing: say where the module is`,
 			`7:11: g: policies.x-y.modul: unknown key; did you mean module?`,
@@ -292,6 +292,7 @@ func TestParseFileStopsReportingSomewhere(t *testing.T) {
 
 func FuzzParseFile(f *testing.F) {
 	f.Add([]byte(documented))
+	f.Add([]byte(everyKeyOfCEL))
 	f.Add([]byte(`{"a":{"module":"m","settings":{"x":[1,{"y":null}],"z":"\u00e9"},"hostCapabilities":["oci/*"]}}`))
 	f.Add([]byte("a: &a {<<: [*a], module: !!str 1}\nb: *a"))
 	f.Add([]byte("a:\n  module: m\n  settings: {? [x] : y, .nan: -.INF, 0x: 0o8, 1e9: +.e1}\n"))

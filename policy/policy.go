@@ -74,17 +74,23 @@ type Policy struct {
 }
 
 // Modules returns where the modules are: one, or that of each member of a group
-// in the order of their names.
+// in the order of their names. A policy in CEL has none.
 func (p Policy) Modules() []string {
+	if p.Group == nil && p.CEL != nil {
+		return nil
+	}
 	if p.Group == nil {
 		return []string{p.Module}
 	}
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(p.Group.Members)) {
-		all = append(all, p.Group.Members[name].Module)
+		all = append(all, p.Group.Members[name].Modules()...)
 	}
 	return all
 }
+
+// mutatesInCEL reports whether the policy is written in CEL and changes objects.
+func (p Policy) mutatesInCEL() bool { return p.CEL != nil && len(p.CEL.Mutations) > 0 }
 
 // Mode says what a verdict does to the request.
 type Mode string
@@ -147,5 +153,5 @@ func Mutates(bundle string) bool { return !strings.HasPrefix(bundle, ValidatingB
 type Group struct {
 	Expression string
 	Message    string
-	Members    map[string]Policy // by name; only module, settings, timeout and grants are used
+	Members    map[string]Policy // by name; only module, settings, CEL, timeout and grants are used
 }

@@ -56,7 +56,7 @@ func FromResource(r v1.Policy, server v1.PolicyServerSpec) (Policy, error) {
 		}
 	default:
 		m := moduleOf(r.Single.ModuleSpec, r.Context)
-		p.Module, p.Settings, p.Timeout, p.ContextAwareResources = m.Module, m.Settings, m.Timeout, m.ContextAwareResources
+		p.Module, p.Settings, p.CEL, p.Timeout, p.ContextAwareResources = m.Module, m.Settings, m.CEL, m.Timeout, m.ContextAwareResources
 		p.HostCapabilities = grants
 		p.AllowedToMutate, p.Message, p.Order = r.Single.Mutating, r.Single.Message, int(r.Single.Order)
 	}
@@ -65,8 +65,8 @@ func FromResource(r v1.Policy, server v1.PolicyServerSpec) (Policy, error) {
 
 // moduleOf is the part of a policy that members of groups have as well.
 func moduleOf(m v1.ModuleSpec, context []v1.ContextAwareResource) Policy {
-	p := Policy{Module: m.Module}
-	if !strings.Contains(p.Module, "://") {
+	p := Policy{Module: m.Module, CEL: m.CEL.DeepCopy()}
+	if p.Module != "" && !strings.Contains(p.Module, "://") {
 		p.Module = "registry://" + p.Module
 	}
 	if raw := m.Settings.Raw; len(raw) > 0 && string(raw) != "null" {

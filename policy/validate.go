@@ -101,13 +101,14 @@ func (v *validator) policy(p Policy) {
 		return
 	}
 	v.module(p)
+	if p.mutatesInCEL() && !p.AllowedToMutate {
+		v.fail("allowedToMutate", "must be true of a policy with cel.mutations")
+	}
 }
 
 // module checks what a policy and a member of a group have in common.
 func (v *validator) module(p Policy) {
-	if p.Module == "" {
-		v.fail("module", "is missing: say where the module is")
-	}
+	v.source(p)
 	if s := bytes.TrimSpace(p.Settings); len(s) > 0 {
 		if err := sdk.Check(s); err != nil {
 			v.fail("settings", "%v", err)
@@ -141,6 +142,9 @@ func (v *validator) group(p Policy) {
 	if p.Module != "" {
 		v.fail("module", "a group has no module of its own")
 	}
+	if p.CEL != nil {
+		v.fail("cel", "a group has no expressions but its own; its members may be written in CEL")
+	}
 	if p.AllowedToMutate {
 		v.fail("allowedToMutate", "a group cannot mutate")
 	}
@@ -164,7 +168,12 @@ func (v *validator) group(p Policy) {
 		case slices.Contains(reservedWords(), name):
 			inner.fail("", "an expression cannot call this name: it is a reserved word")
 		}
-		inner.module(p.Group.Members[name])
+		member := p.Group.Members[name]
+		member.Namespace = p.Namespace
+		inner.module(member)
+		if member.mutatesInCEL() {
+			inner.fail("cel.mutations", "a member of a group cannot mutate")
+		}
 		v.errs = append(v.errs, inner.errs...)
 	}
 	if slashed != nil {

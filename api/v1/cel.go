@@ -5,6 +5,15 @@ import admissionv1 "k8s.io/api/admissionregistration/v1"
 // CELSpec is a policy written in CEL, with the fields of a
 // ValidatingAdmissionPolicy or, when it has mutations, of a
 // MutatingAdmissionPolicy under their names, and with their meaning.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.validations) && size(self.validations) > 0) || (has(self.mutations) && size(self.mutations) > 0) || (has(self.auditAnnotations) && size(self.auditAnnotations) > 0)",message="validations, mutations or auditAnnotations are required"
+// +kubebuilder:validation:XValidation:rule="!has(self.mutations) || size(self.mutations) == 0 || !has(self.validations) || size(self.validations) == 0",message="a policy has either validations or mutations",fieldPath=".mutations"
+// +kubebuilder:validation:XValidation:rule="!has(self.mutations) || size(self.mutations) == 0 || !has(self.auditAnnotations) || size(self.auditAnnotations) == 0",message="auditAnnotations are for policies with validations",fieldPath=".auditAnnotations"
+// +kubebuilder:validation:XValidation:rule="has(self.paramKind) == has(self.paramRef)",message="paramKind and paramRef are required together"
+// +kubebuilder:validation:XValidation:rule="!has(self.paramKind) || (has(self.paramKind.apiVersion) && has(self.paramKind.kind))",message="paramKind needs apiVersion and kind",fieldPath=".paramKind"
+// +kubebuilder:validation:XValidation:rule="!has(self.paramRef) || has(self.paramRef.name) != has(self.paramRef.selector)",message="paramRef has either a name or a selector",fieldPath=".paramRef"
+// +kubebuilder:validation:XValidation:rule="!has(self.paramRef) || (has(self.paramRef.parameterNotFoundAction) && self.paramRef.parameterNotFoundAction in ['Allow', 'Deny'])",message="paramRef needs parameterNotFoundAction: Allow or Deny",fieldPath=".paramRef"
+// +kubebuilder:validation:XValidation:rule="!has(self.mutations) || self.mutations.all(m, m.patchType == 'ApplyConfiguration' ? has(m.applyConfiguration) && !has(m.jsonPatch) : m.patchType == 'JSONPatch' && has(m.jsonPatch) && !has(m.applyConfiguration))",message="a mutation has patchType ApplyConfiguration with applyConfiguration, or patchType JSONPatch with jsonPatch",fieldPath=".mutations"
 type CELSpec struct {
 	// paramKind is the kind of the objects that expressions see as params.
 	//

@@ -22,11 +22,15 @@ type GroupSpec struct {
 }
 
 // GroupMember is a member of an AdmissionPolicyGroup.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.cel) || !has(self.cel.mutations) || size(self.cel.mutations) == 0",message="a member of a group cannot mutate",fieldPath=".cel.mutations"
 type GroupMember struct {
 	ModuleSpec `json:",inline"`
 }
 
 // ClusterGroupMember is a member of a ClusterAdmissionPolicyGroup.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.cel) || !has(self.cel.mutations) || size(self.cel.mutations) == 0",message="a member of a group cannot mutate",fieldPath=".cel.mutations"
 type ClusterGroupMember struct {
 	ModuleSpec  `json:",inline"`
 	ContextSpec `json:",inline"`

@@ -54,6 +54,10 @@ type ContextSpec struct {
 }
 
 // SingleSpec is what AdmissionPolicy and ClusterAdmissionPolicy have in common.
+//
+// +kubebuilder:validation:XValidation:rule="self.mutating || !has(self.cel) || !has(self.cel.mutations) || size(self.cel.mutations) == 0",message="must be true of a policy with cel.mutations",fieldPath=".mutating"
+// +kubebuilder:validation:XValidation:rule="!has(self.enforceAt) || has(self.cel)",message="enforceAt is for policies in cel",fieldPath=".enforceAt"
+// +kubebuilder:validation:XValidation:rule="!has(self.enforceAt) || self.enforceAt != 'APIServer' || !self.mutating",message="the API server enforces no mutating policy of warder",fieldPath=".enforceAt"
 type SingleSpec struct {
 	Serving    `json:",inline"`
 	Matching   `json:",inline"`

@@ -131,7 +131,7 @@ func protocolVersion(ctx context.Context, module []byte, mode artifact.Execution
 		return errors.New("Wrong value inside of policy's metadata for 'executionMode'. " + text)
 	}
 	switch {
-	case mode == artifact.WASI:
+	case mode == artifact.WASI || mode == artifact.Ferricel:
 		return artifact.ProtocolUnknown, nil
 	case mode == artifact.WaPC && detected == artifact.OPA:
 		return "", wrong("This policy has been created using Rego")

@@ -19,7 +19,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/warder-dev/warder/artifact"
-	"github.com/warder-dev/warder/library"
+	"github.com/warder-dev/warder/engine"
 	"github.com/warder-dev/warder/sdk"
 )
 
@@ -289,12 +289,12 @@ func oneLine(text string) string {
 
 // inspectBuiltin shows what there is to say of a built-in.
 func inspectBuiltin(w io.Writer, name, output string) error {
-	b, ok := library.Lookup(name)
+	b, ok := engine.Builtin(name)
 	if !ok {
-		if near := sdk.Nearest(name, library.Names()); near != "" {
+		if near := sdk.Nearest(name, engine.BuiltinNames()); near != "" {
 			return fmt.Errorf("builtin://%s: no built-in policy has this name; did you mean %s?", name, near)
 		}
-		return fmt.Errorf("builtin://%s: no built-in policy has this name; there are %s", name, strings.Join(library.Names(), ", "))
+		return fmt.Errorf("builtin://%s: no built-in policy has this name; there are %s", name, strings.Join(engine.BuiltinNames(), ", "))
 	}
 	if output == "" {
 		_, err := fmt.Fprintf(w, "Details\ntitle:           %s\ndescription:     %s\nmutating:        %t\nexecution mode:  native, built into warder\n", b.Name, b.Summary, b.Mutating)
