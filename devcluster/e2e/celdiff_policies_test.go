@@ -83,6 +83,9 @@ type celGenerator struct {
 	target celTarget
 	common []string
 	errs   []string
+	// refusing are policies that may refuse a request outright, which those that
+	// are bound for the audit log alone must not.
+	refusing bool
 }
 
 func (g *celGenerator) one(of []string) string { return of[g.IntN(len(of))] }
@@ -94,8 +97,25 @@ func generatePolicies(seed uint64, n int) []*celPolicy {
 	all := make([]*celPolicy, n)
 	targets := celTargets()
 	for i := range n {
-		g := celGenerator{rand.New(rand.NewPCG(seed, uint64(i))), targets[i%len(targets)], lines1(anyExpressions), lines1(erringExpressions)} //nolint:gosec // reproducible on purpose
-		all[i] = g.policy(fmt.Sprintf("p%03d", i), i/len(targets))
+		all[i] = newGenerator(seed, i, targets[i%len(targets)]).policy(fmt.Sprintf("p%03d", i), i/len(targets))
+	}
+	return all
+}
+
+func newGenerator(seed uint64, i int, target celTarget) *celGenerator {
+	random := rand.New(rand.NewPCG(seed, uint64(i))) //nolint:gosec // reproducible on purpose
+	return &celGenerator{Rand: random, target: target, common: lines1(anyExpressions), errs: lines1(erringExpressions)}
+}
+
+// generateRefusing makes policies of creations, which may refuse.
+func generateRefusing(seed uint64, n int) []*celPolicy {
+	all := make([]*celPolicy, n)
+	targets := celTargets()[:7]
+	for i := range n {
+		g := newGenerator(seed, i, targets[i%len(targets)])
+		g.refusing = true
+		all[i] = g.policy(fmt.Sprintf("d%03d", i), i/len(targets))
+		all[i].rule.operations = []admissionv1.OperationType{admissionv1.Create}
 	}
 	return all
 }
@@ -234,7 +254,7 @@ func (g *celGenerator) validation(p *celPolicy) admissionv1.Validation {
 // annotation adds one that cannot err when an error refuses the request.
 func (g *celGenerator) annotation(p *celPolicy, i int) {
 	of := []string{`request.operation`, `''`, `'  trimmed  '`, `null`, `'two\nlines'`, tooLong, `object == null ? '' : 'kind ' + object.?kind.orValue('?')`, `'of ' + request.userInfo.username`}
-	if p.failure == admissionv1.Ignore {
+	if p.failure == admissionv1.Ignore || g.refusing {
 		of = append(of, `'name ' + object.metadata.name`, `'no ' + object.nothere`, `'in ' + namespaceObject.metadata.labels.env`)
 		if len(p.spec.Variables) > 0 {
 			of = append(of, "'v ' + string(dyn(variables.v0))", "'v ' + string(dyn(variables.v0))")
@@ -273,7 +293,7 @@ func (g *celGenerator) params(p *celPolicy) {
 		return // a binding without a reference: params are null
 	}
 	action := admissionv1.AllowAction
-	if p.failure == admissionv1.Ignore && g.chance(50) {
+	if (p.failure == admissionv1.Ignore || g.refusing) && g.chance(50) {
 		action = admissionv1.DenyAction
 	}
 	ref := &admissionv1.ParamRef{ParameterNotFoundAction: &action}
