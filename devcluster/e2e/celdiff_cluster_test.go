@@ -34,11 +34,12 @@ import (
 type celCluster struct {
 	*testing.T            // of the part that runs
 	whole      *testing.T // of all parts
-	client   *kubernetes.Clientset
-	url      string
-	http     *http.Client
-	auditLog string
-	ours     *capability.Cluster // with the rights of a policy server
+	records    bool       // there is a webhook that records
+	client     *kubernetes.Clientset
+	url        string
+	http       *http.Client
+	auditLog   string
+	ours       *capability.Cluster // with the rights of a policy server
 
 	mu       sync.Mutex
 	recorded map[string][]byte // reviews by the ID of the request
@@ -167,9 +168,13 @@ func (c *celCluster) namespace(group, suffix string, labels map[string]string) {
 }
 
 // recorder registers a webhook that keeps the reviews of what is asked in the
-// namespaces of celdiff, as a validating one.
+// namespaces of celdiff, as a validating one, once, and waits until it does.
 func (c *celCluster) recorder() {
 	c.Helper()
+	if c.records {
+		return
+	}
+	c.records = true
 	client, rules, selector := c.recording()
 	fail, none, seconds := admissionregistrationv1.Fail, admissionregistrationv1.SideEffectClassNone, int32(30)
 	_, err := c.client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Create(c.Context(), &admissionregistrationv1.ValidatingWebhookConfiguration{
@@ -182,6 +187,7 @@ func (c *celCluster) recorder() {
 	if err != nil {
 		c.Fatal(err)
 	}
+	eventually(c.T, "the webhook is called", func(context.Context) error { return c.probe("called-2", true) })
 }
 
 // mutatingRecorder is recorder as a mutating webhook, until stop is called.
@@ -261,6 +267,24 @@ func (c *celCluster) request(id string) *sdk.Request {
 		c.Fatal(err)
 	}
 	return r.Request
+}
+
+// probe creates a ConfigMap under an ID. The error says that a webhook has not
+// seen it, or has, against what is wanted.
+func (c *celCluster) probe(id string, seen bool) error {
+	a, err := c.send(celRequest{
+		method: http.MethodPost, path: "/api/v1/namespaces/{ns}/configmaps", query: map[string][]string{"dryRun": {"All"}}, user: celUsers()[0],
+		body: map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "probe"}},
+	}, id, "g0", "g0-a")
+	switch {
+	case err != nil:
+		return err
+	case a.code != http.StatusCreated:
+		return fmt.Errorf("answered %d %s", a.code, a.body)
+	case (c.request(id) != nil) != seen:
+		return fmt.Errorf("the webhook was called: %t", !seen)
+	}
+	return nil
 }
 
 // celAnswer is what the API server answered.

@@ -63,17 +63,17 @@ type celTarget struct {
 func celTargets() []celTarget {
 	widgets := []string{"celdiff.example.com"}
 	return []celTarget{
-		{celRule{groups: []string{""}, resources: []string{"pods"}}, lines1(podExpressions)},
-		{celRule{groups: []string{"apps"}, resources: []string{"deployments"}}, lines1(deploymentExpressions)},
-		{celRule{groups: []string{""}, resources: []string{"configmaps"}}, lines1(configMapExpressions)},
-		{celRule{groups: []string{""}, resources: []string{"services"}}, lines1(serviceExpressions)},
-		{celRule{groups: widgets, resources: []string{"widgets", "widgets/status"}}, lines1(widgetExpressions)},
-		{celRule{groups: []string{"*"}, resources: []string{"*"}}, lines1(anyExpressions)},
-		{celRule{groups: []string{""}, resources: []string{"secrets"}}, lines1(secretExpressions)},
-		{celRule{groups: []string{""}, resources: []string{"namespaces"}}, lines1(namespaceExpressions)},
-		{celRule{groups: []string{"*"}, resources: []string{"deployments/scale", "widgets/scale"}}, lines1(scaleExpressions)},
-		{celRule{groups: []string{""}, resources: []string{"pods/exec", "pods/proxy", "services/proxy"}}, lines1(connectExpressions)},
-		{celRule{groups: []string{"*"}, resources: []string{"*", "pods/status", "deployments/status"}}, lines1(anyExpressions)},
+		{celRule{groups: []string{""}, resources: []string{"pods"}}, expressionsOf(podExpressions)},
+		{celRule{groups: []string{"apps"}, resources: []string{"deployments"}}, expressionsOf(deploymentExpressions)},
+		{celRule{groups: []string{""}, resources: []string{"configmaps"}}, expressionsOf(configMapExpressions)},
+		{celRule{groups: []string{""}, resources: []string{"services"}}, expressionsOf(serviceExpressions)},
+		{celRule{groups: widgets, resources: []string{"widgets", "widgets/status"}}, expressionsOf(widgetExpressions)},
+		{celRule{groups: []string{"*"}, resources: []string{"*"}}, expressionsOf(anyExpressions)},
+		{celRule{groups: []string{""}, resources: []string{"secrets"}}, expressionsOf(secretExpressions)},
+		{celRule{groups: []string{""}, resources: []string{"namespaces"}}, expressionsOf(namespaceExpressions)},
+		{celRule{groups: []string{"*"}, resources: []string{"deployments/scale", "widgets/scale"}}, expressionsOf(scaleExpressions)},
+		{celRule{groups: []string{""}, resources: []string{"pods/exec", "pods/proxy", "services/proxy"}}, expressionsOf(connectExpressions)},
+		{celRule{groups: []string{"*"}, resources: []string{"*", "pods/status", "deployments/status"}}, expressionsOf(anyExpressions)},
 	}
 }
 
@@ -104,7 +104,7 @@ func generatePolicies(seed uint64, n int) []*celPolicy {
 
 func newGenerator(seed uint64, i int, target celTarget) *celGenerator {
 	random := rand.New(rand.NewPCG(seed, uint64(i))) //nolint:gosec // reproducible on purpose
-	return &celGenerator{Rand: random, target: target, common: lines1(anyExpressions), errs: lines1(erringExpressions)}
+	return &celGenerator{Rand: random, target: target, common: expressionsOf(anyExpressions), errs: expressionsOf(erringExpressions)}
 }
 
 // generateRefusing makes policies of creations, which may refuse.
@@ -154,7 +154,7 @@ func (g *celGenerator) condition(p *celPolicy) string {
 	case 0:
 		return g.boolean(p)
 	case 1:
-		return g.one(lines1(authorizerExpressions))
+		return g.one(expressionsOf(authorizerExpressions))
 	case 2:
 		return "true || " + g.one(g.errs)
 	case 3:
@@ -175,7 +175,7 @@ func (g *celGenerator) boolean(p *celPolicy) string {
 		case n < 36:
 			return g.one(g.errs)
 		case n < 44:
-			return g.one(lines1(authorizerExpressions))
+			return g.one(expressionsOf(authorizerExpressions))
 		case n < 60:
 			return g.one(g.common)
 		default:
@@ -210,7 +210,7 @@ func (g *celGenerator) ofVariable(p *celPolicy) string {
 
 func (g *celGenerator) variables(p *celPolicy) {
 	for i := range 1 + g.IntN(5) {
-		e := g.one(lines1(variableExpressions))
+		e := g.one(expressionsOf(variableExpressions))
 		if i > 0 && g.chance(50) {
 			before := "variables.v" + strconv.Itoa(g.IntN(i))
 			e = g.one([]string{"dyn(" + before + ") == null", "[" + before + "]", "{'was': " + before + "}", "string(dyn(" + before + ")) + '!'", before})

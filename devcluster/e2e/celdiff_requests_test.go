@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -246,11 +247,11 @@ func (g requestGenerator) service() celRequest {
 
 func (g requestGenerator) widgetSpec() map[string]any {
 	spec := map[string]any{"size": g.IntN(10)}
-	g.maybe(60, spec, "ratio", []any{0.25, 1.5, 0.5, 1e-9}[g.IntN(4)])
+	g.maybe(60, spec, "ratio", json.RawMessage(g.one("0.25", "1.5", "2", "2.0", "1e3", "1e-9", "-0.0")))
 	g.maybe(70, spec, "tags", []any{g.one("a", "b", "longer"), g.one("c", "d")})
 	g.maybe(70, spec, "kind", g.one("small", "large"))
 	g.maybe(50, spec, "every", g.one("5s", "1m", "x"))
-	extra := map[string]any{"list": []any{"a", "b", 3}, "null": g.one("no", "yes"), "half": 0.5, "large": 123456789012}
+	extra := map[string]any{"list": []any{"a", "b", 3}, "null": g.one("no", "yes"), "half": 0.5, "large": 123456789012, "two": json.RawMessage("2.0")}
 	g.maybe(60, extra, "deep", map[string]any{"value": g.IntN(4)})
 	g.maybe(60, spec, "extra", extra)
 	return spec
