@@ -79,7 +79,7 @@ func homes() map[string][]string {
 		"go.yaml.in/yaml/v3":                     {"policy", "artifact", "capability", "cmd/warder"},
 		"gopkg.in/yaml.v3":                       nil, // go.yaml.in/yaml/v3 is its successor
 		"k8s.io":                                 nil,
-		"k8s.io/api":                             {"api/*", "policy", "runtime/cel", "capability", "manifest", "controller", "install", "replica", "cmd/warder"},
+		"k8s.io/api":                             {"api/*", "policy", "runtime/cel", "capability", "manifest", "controller", "install", "replica", "cmd/warder", "bench"},
 		"k8s.io/apiextensions-apiserver":         {"manifest", "controller"},
 		"k8s.io/apimachinery":                    {"api/*", "policy", "runtime/cel", "runtime/celpolicy", "capability", "audit", "manifest", "controller", "install", "replica", "cmd/warder"},
 		"k8s.io/apiserver":                       {"runtime/cel", "runtime/celpolicy"},

@@ -53,8 +53,13 @@ func TestRunMeasuresEveryRowAndStart(t *testing.T) {
 		t.Errorf("rows (-want +got):\n%s", diff)
 	}
 	checkStarts(t, res)
+	for _, j := range res.Judging {
+		if j.Micros <= 0 || j.ToDecoding <= 0 {
+			t.Errorf("judging %+v: want more than 0 of everything", j)
+		}
+	}
 	checkKeys(t, text)
-	for _, want := range []string{"allow-all", "eight-policies", "HTTPS by h1", "warm start to cold, 2 policies"} {
+	for _, want := range []string{"allow-all", "eight-policies", "HTTPS by h1", "cel-ten-expressions", "warm start to cold, 2 policies"} {
 		if !strings.Contains(printed.String(), want) {
 			t.Errorf("printed %s, want %q in it", &printed, want)
 		}

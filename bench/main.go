@@ -122,6 +122,10 @@ func run(ctx context.Context, opts options, stdout io.Writer) error {
 		return err
 	}
 	res.printRows(stdout)
+	if err := b.measureJudging(ctx, res); err != nil {
+		return err
+	}
+	res.printJudging(stdout)
 	if err := b.measureStarts(ctx, res); err != nil {
 		return err
 	}

@@ -18,6 +18,8 @@ type result struct {
 	TimeMS   float64  `json:"time_ms"` // of one row in one round
 	Rows     []row    `json:"rows"`
 	Start    []start  `json:"start"`
+	// Judging is what policies need without a server around them.
+	Judging []judging `json:"judging"`
 	// RSS is the memory of the server with the most policies after load,
 	// NativeRSS that of the server with one built-in after all rounds. In MiB.
 	RSS         float64  `json:"rss_mib"`

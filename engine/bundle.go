@@ -14,6 +14,7 @@ import (
 
 	"github.com/warder-dev/warder/policy"
 	"github.com/warder-dev/warder/review"
+	"github.com/warder-dev/warder/runtime/cel"
 	"github.com/warder-dev/warder/sdk"
 )
 
@@ -23,7 +24,7 @@ import (
 // see the last of these, at the same time. In a bundle that a validating webhook
 // asks (see policy.Mutates) none may mutate. The error is an *UnknownPolicyError.
 func (e *Engine) EvaluateBundle(ctx context.Context, bundle string, req *sdk.Request) (Decision, error) {
-	ctx = withPods(ctx)
+	ctx = cel.Shared(withPods(ctx))
 	start := time.Now()
 	b := e.holdBundle(bundle)
 	if b == nil {

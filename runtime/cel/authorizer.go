@@ -29,7 +29,10 @@ func (a access) Authorize(_ context.Context, attributes authorizer.Attributes) (
 	status, err := sdk.CanI(a.host, reviewOf(attributes))
 	switch {
 	case err != nil:
-		panic(interpreter.EvalCancelledError{Message: fmt.Sprintf("authorizer: %v", explained(err)), Cause: interpreter.ContextCancelled})
+		panic(interpreter.EvalCancelledError{
+			Message: fmt.Sprintf("authorizer: %v: it needs a cluster to ask, and kubernetes/can_i among hostCapabilities", err),
+			Cause:   interpreter.ContextCancelled,
+		})
 	case status.EvaluationError != "":
 		err = errors.New(status.EvaluationError)
 	}

@@ -36,7 +36,7 @@ func (p *Program) namespaceOf(ctx context.Context, req *sdk.Request) (*corev1.Na
 // explained says what to do where there is nobody to ask.
 func explained(err error) error {
 	if errors.Is(err, sdk.ErrNoHost) {
-		return fmt.Errorf("%w: connect a cluster, or give recorded answers", err)
+		return fmt.Errorf("%w: connect a cluster, or replay a recorded session", err)
 	}
 	return err
 }
