@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -120,9 +121,21 @@ func (c *policyCheck) warnOfTypes(types *cel.TypeChecker) {
 	policies, paths := inCEL(c.view, field.NewPath("spec"))
 	for i, p := range policies {
 		for _, w := range types.Check(cel.Spec(*p), rules) {
-			c.warnings = append(c.warnings, fmt.Sprintf("%s: %s", paths[i].Child(w.Field), w.Problem))
+			c.warnings = append(c.warnings, fmt.Sprintf("%s: %s", paths[i].Child(w.Field), oneLine(w.Problem)))
 		}
 	}
+}
+
+// oneLine is what CEL says of mistakes without the lines that point at them: a
+// warning that has more than one line is dropped by the API server.
+func oneLine(text string) string {
+	var said []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "|") {
+			said = append(said, line)
+		}
+	}
+	return strings.Join(said, "; ")
 }
 
 // NewTypeChecker returns a checker by the schemas that the cluster publishes.

@@ -39,7 +39,7 @@ func (e *Engine) compileCEL(ent *entry, grants policy.Grants) *LoadError {
 
 // inCEL says of each mistake in a policy in CEL where it is in the policy.
 func inCEL(err error) error {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // the joined one itself, not one inside
+	joined, ok := err.(interface{ Unwrap() []error }) // the joined one itself, not one inside
 	if !ok {
 		return fmt.Errorf("cel.%w", err)
 	}

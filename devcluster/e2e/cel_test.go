@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -91,6 +92,29 @@ func TestPoliciesInCEL(t *testing.T) {
 			})
 			if _, err := dryRun(s, w.yaml("good", "")); err != nil {
 				t.Errorf("%s: one that nothing is wrong with is refused: %v", w.kind, err)
+			}
+		}
+	})
+
+	t.Run("the example is as it says", func(t *testing.T) {
+		text, err := os.ReadFile("../../examples/cluster/fixed-versions.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := s.Apply(string(text))
+		s.Ready(p)
+		defer s.Delete(p)
+		deployment := workloads()[0].yaml("d", "")
+		s.Eventually(func() string {
+			_, err := dryRun(s, strings.Replace(deployment, ":v1'", ":latest'", 1))
+			if want := "kw.cap.fixed-versions: spec.template.spec.containers: no fixed version in the image of c"; err == nil || !strings.Contains(err.Error(), want) {
+				return fmt.Sprintf("error = %v, want %q", err, want)
+			}
+			return ""
+		})
+		for image, taken := range map[string]bool{":v1'": true, "'": false, "@sha256:00'": true} {
+			if _, err := dryRun(s, strings.Replace(deployment, ":v1'", image, 1)); (err == nil) != taken {
+				t.Errorf("an image that ends with %s: %v", image, err)
 			}
 		}
 	})

@@ -99,3 +99,14 @@ func BenchmarkNew(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkLongLoop is as much as one expression may cost, nearly.
+func BenchmarkLongLoop(b *testing.B) {
+	p := mustNew(b, validate(Fail, "lists.range(100000).all(i, i >= 0)"), nil)
+	req := benchPod(b)
+	for b.Loop() {
+		if v, err := p.Evaluate(context.Background(), req); err != nil || !v.Accepted {
+			b.Fatal(v, err)
+		}
+	}
+}

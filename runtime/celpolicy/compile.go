@@ -2,6 +2,8 @@ package celpolicy
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -45,8 +47,8 @@ const (
 	variablesName = "variables"
 )
 
-// baseEnvironment is what every policy's expressions have in common. It takes some
-// 50 ms to make, and is never changed.
+// baseEnvironment is what every policy's expressions have in common. It takes
+// some 50 ms to make, and is never changed.
 var baseEnvironment = sync.OnceValues(func() (*cel.Env, error) {
 	base := environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()).StoredExpressionsEnv()
 	options := []cel.EnvOption{
@@ -63,8 +65,11 @@ var baseEnvironment = sync.OnceValues(func() (*cel.Env, error) {
 	return base.Extend(options...)
 })
 
-// variablesType is the type of variables, whose fields each policy has its own.
-func variablesType() *cel.Type { return cel.ObjectType("kw.variables") }
+// variablesTypeName is the type of variables, whose fields each policy has its
+// own.
+const variablesTypeName = "kw.variables"
+
+func variablesType() *cel.Type { return cel.ObjectType(variablesTypeName) }
 
 // variableTypes is a provider of types that knows the variables so far.
 type variableTypes struct {
@@ -73,14 +78,14 @@ type variableTypes struct {
 }
 
 func (v *variableTypes) FindStructType(name string) (*types.Type, bool) {
-	if name == variablesType().TypeName() {
+	if name == variablesTypeName {
 		return types.NewTypeTypeWithParam(variablesType()), true
 	}
 	return v.Provider.FindStructType(name)
 }
 
 func (v *variableTypes) FindStructFieldType(name, field string) (*types.FieldType, bool) {
-	if name == variablesType().TypeName() {
+	if name == variablesTypeName {
 		t, ok := v.fields[field]
 		return t, ok
 	}
@@ -88,14 +93,10 @@ func (v *variableTypes) FindStructFieldType(name, field string) (*types.FieldTyp
 }
 
 func (v *variableTypes) FindStructFieldNames(name string) ([]string, bool) {
-	if name != variablesType().TypeName() {
+	if name != variablesTypeName {
 		return v.Provider.FindStructFieldNames(name)
 	}
-	var names []string
-	for name := range v.fields {
-		names = append(names, name)
-	}
-	return names, true
+	return slices.Sorted(maps.Keys(v.fields)), true
 }
 
 // compiler compiles the expressions of one policy.

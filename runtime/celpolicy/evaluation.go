@@ -21,7 +21,7 @@ var errOutOfBudget = errors.New("validation failed due to running out of cost bu
 // evaluation is one request: what its expressions know. It is used by one
 // goroutine. Everything is made when it is asked for, and kept.
 type evaluation struct {
-	ctx   context.Context //nolint:containedctx // CEL's functions are called without one
+	ctx   context.Context // CEL's functions are called without one
 	rules *rules
 	req   *sdk.Request
 
@@ -107,6 +107,9 @@ func (e *evaluation) message(v validation) (string, error) {
 
 // evaluate returns the value of an expression. The error names it.
 func (e *evaluation) evaluate(x expression) (ref.Val, error) {
+	if e.budget < 0 {
+		return nil, fmt.Errorf("%s: %w", x.path, errOutOfBudget)
+	}
 	value, cost, err := e.rules.program.evaluate(e.ctx, x.at, e)
 	e.budget -= int64(min(cost, math.MaxInt32)) // what variables have cost is gone already
 	switch {
@@ -122,23 +125,30 @@ func (e *evaluation) evaluate(x expression) (ref.Val, error) {
 
 // ResolveName implements cel.Activation.
 func (e *evaluation) ResolveName(name string) (any, bool) {
-	switch name {
-	case objectName:
-		return once(&e.object, func() ref.Val { return fromView(e.req.ViewObject()) }), true
-	case oldObjectName:
-		return once(&e.oldObject, func() ref.Val { return fromView(e.req.ViewOldObject()) }), true
-	case requestName:
-		return once(&e.request, e.makeRequest), true
-	case namespaceName:
-		return once(&e.namespace, e.findNamespace), true
-	case paramsName:
-		return e.params, true
-	case variablesName:
-		return variables{e}, true
-	case evaluationName:
+	if name == evaluationName {
 		return e, true
 	}
-	return nil, false
+	v := e.value(name)
+	return v, v != nil
+}
+
+// value returns what expressions know under the name, nil for nothing.
+func (e *evaluation) value(name string) ref.Val {
+	switch name {
+	case objectName:
+		return once(&e.object, func() ref.Val { return fromView(e.req.ViewObject()) })
+	case oldObjectName:
+		return once(&e.oldObject, func() ref.Val { return fromView(e.req.ViewOldObject()) })
+	case requestName:
+		return once(&e.request, e.makeRequest)
+	case namespaceName:
+		return once(&e.namespace, e.findNamespace)
+	case paramsName:
+		return e.params
+	case variablesName:
+		return variables{e}
+	}
+	return nil
 }
 
 // Parent implements cel.Activation.
@@ -157,27 +167,31 @@ func once(kept *ref.Val, make func() ref.Val) ref.Val {
 func (e *evaluation) makeRequest() ref.Val {
 	rest := *e.req
 	rest.Object, rest.OldObject = nil, nil
-	members := map[string]any{}
-	for name, v := range sdk.View(rest.AppendJSON(nil)).Members() {
-		members[name] = &lazy{view: v}
-	}
+	r := &jsonObject{view: sdk.View(rest.AppendJSON(nil))}
+	r.read()
 	if e.req.Object != nil {
-		members[objectName], _ = e.ResolveName(objectName)
+		r.set(objectName, &member{made: e.value(objectName)})
 	}
 	if e.req.OldObject != nil {
-		members[oldObjectName], _ = e.ResolveName(oldObjectName)
+		r.set(oldObjectName, &member{made: e.value(oldObjectName)})
 	}
-	return types.NewStringInterfaceMap(lazyAdapter{}, members)
+	return r
 }
 
 // findNamespace asks for the namespace of the request, null if it has none. A
 // Namespace has none, as for the API server.
 func (e *evaluation) findNamespace() ref.Val {
+	name := e.req.Namespace
+	for _, object := range []sdk.Value{e.req.ViewObject(), e.req.ViewOldObject()} {
+		if name == "" { // a request that somebody has written
+			name = object.Get("metadata", "namespace").String()
+		}
+	}
 	kind := sdk.GroupVersionKind{Version: "v1", Kind: "Namespace"}
-	if e.req.Namespace == "" || e.req.Kind == kind {
+	if name == "" || e.req.Kind == kind {
 		return types.NullValue
 	}
-	found, err := sdk.GetResource(e.ctx, sdk.GetQuery{APIVersion: "v1", Kind: "Namespace", Name: e.req.Namespace})
+	found, err := sdk.GetResource(e.ctx, sdk.GetQuery{APIVersion: kind.Version, Kind: kind.Kind, Name: name})
 	if err != nil {
 		return failed("cannot get namespace data: %w. `namespaceObject` cannot be populated", err)
 	}

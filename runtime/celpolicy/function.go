@@ -66,13 +66,13 @@ func (f function) accepts(args []ref.Val) bool {
 	return slices.EqualFunc(f.parameters(), args, func(t *cel.Type, v ref.Val) bool { return v.Type().TypeName() == t.TypeName() })
 }
 
-// A function of CEL gets no context, and a program is shared by all requests.
-// So calls that ask the host are planned as hostCall: it finds the evaluation
-// that it is part of where the variables are found, under a name that nobody
-// can write.
+// evaluationName is what a hostCall finds its evaluation under. Nobody can write
+// it.
 const evaluationName = "@kw"
 
-// hostCall is a call that asks the host.
+// hostCall is a call that asks the host. A function of CEL gets no context, and
+// a program is shared by all requests: so this part of the program looks for the
+// evaluation where the variables are.
 type hostCall struct {
 	interpreter.InterpretableCall
 	candidates []function // of this name

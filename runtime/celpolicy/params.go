@@ -60,9 +60,12 @@ func (p *paramSource) find(ctx context.Context, req *sdk.Request) ([]ref.Val, er
 }
 
 func (p *paramSource) list(ctx context.Context, namespace string) ([]ref.Val, error) {
-	raw, err := sdk.ListResources(ctx, sdk.ListQuery{
-		APIVersion: p.kind.APIVersion, Kind: p.kind.Kind, Namespace: namespace, LabelSelector: p.selector,
-	})
+	q := sdk.ListQuery{APIVersion: p.kind.APIVersion, Kind: p.kind.Kind, Namespace: namespace, LabelSelector: p.selector}
+	raw, err := sdk.ListResources(ctx, q)
+	if err != nil && isClusterWide(err) && p.ref.Namespace == "" {
+		q.Namespace = "" // that of the request, which says nothing about params
+		raw, err = sdk.ListResources(ctx, q)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot list Kubernetes resources: %w", err)
 	}
@@ -92,6 +95,10 @@ func isNotFound(err error) bool {
 	text := strings.ToLower(err.Error())
 	return strings.Contains(text, "cannot find ") && !strings.Contains(text, "cannot find resource ") || strings.Contains(text, "not found")
 }
+
+// isClusterWide reports whether the host refuses to look into a namespace for a
+// kind that has none. It is text for the same reason.
+func isClusterWide(err error) bool { return strings.Contains(err.Error(), "is cluster wide") }
 
 // withoutParams is the verdict when there are no params.
 func (r *rules) withoutParams(ctx context.Context, err error) sdk.Verdict {
