@@ -61,7 +61,7 @@ func TestDecisionsAreTheAPIServers(t *testing.T) {
 		name string
 		run  func(c *celCluster, seed uint64)
 	}{
-		{"mutations", (*celCluster).mutations}, {"decisions", (*celCluster).decisions}, {"refusals", (*celCluster).refusals},
+		{"mutations", (*celCluster).mutations}, {"refusals", (*celCluster).refusals}, {"decisions", (*celCluster).decisions},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			start := time.Now()
