@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -317,5 +318,46 @@ func TestTheEndOfTheContextIsTheError(t *testing.T) {
 	cancel()
 	if v, err := p.Evaluate(ctx, creation()); !errors.Is(err, context.Canceled) {
 		t.Errorf("%s, want that it was cancelled", said(v, err))
+	}
+}
+
+// TestProgramsOfOneRequestDecodeItsObjectOnce shows that they do, that the object
+// of another request is another one, and that nobody's mutation changes it.
+func TestProgramsOfOneRequestDecodeItsObjectOnce(t *testing.T) {
+	ctx, req := Shared(t.Context()), creation()
+	first, err := decode(ctx, "object", req.Object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for _, m := range []admissionv1.Mutation{
+		jsonPatch(`[JSONPatch{op: "remove", path: "/spec"}]`), apply(`Object{spec: Object.spec{hostNetwork: false, containers: [Object.spec.containers{name: "a", image: "b"}]}}`),
+	} {
+		p := mustProgram(t, Spec{Mutations: []admissionv1.Mutation{m}}, Options{})
+		all.Go(func() {
+			if have := said(p.Evaluate(ctx, req)); have != "mutated" {
+				t.Error(have)
+			}
+		})
+	}
+	p := mustProgram(t, Spec{Validations: validations("object.spec.hostNetwork && object.spec.containers[0].image == 'registry.local/a:1'")}, Options{})
+	for range 4 {
+		all.Go(func() {
+			if have := said(p.Evaluate(ctx, req)); have != "accepted" {
+				t.Error(have)
+			}
+		})
+	}
+	all.Wait()
+	again, err := decode(ctx, "object", req.Object)
+	if again != first || err != nil {
+		t.Errorf("the object was decoded again: %v", err)
+	}
+	fresh, err := decodeObject("object", req.Object)
+	if diff := cmp.Diff(fresh, first); diff != "" || err != nil {
+		t.Errorf("somebody changed the object (-want +have):\n%s", diff)
+	}
+	if other, err := decode(ctx, "object", creation().Object); other == first || err != nil {
+		t.Errorf("another object is the same one: %v", err)
 	}
 }
