@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/warder-dev/warder/runtime/cel"
+	"github.com/warder-dev/warder/sdk"
 )
 
 // What is compared: policies are generated, besides those that are written, and
@@ -99,71 +99,108 @@ func (c *celCluster) decisions(seed uint64) {
 	t.Logf("%s: %d requests are answered", time.Since(start).Round(time.Second), len(answers))
 	logged := c.annotations(len(answers), func(id string) bool { return strings.HasPrefix(id, "celdiff-") })
 
-	var compared, unjudged, different, passes, failures, annotated atomic.Int64
-	var mu sync.Mutex
-	shown, refused := map[string]int{}, map[string]int{}
+	all := celComparison{celCluster: c, policies: policies, shown: map[string]int{}, unjudged: map[string]int{}}
 	c.sendAll(len(answers), func(i int) error {
-		r := requests[i/celGroups]
-		req := c.request(id(i))
+		r, req := requests[i/celGroups], c.request(id(i))
 		if req == nil {
-			unjudged.Add(1)
-			mu.Lock()
-			defer mu.Unlock()
-			if why := fmt.Sprint(r.method, " ", r.path, " ", answers[i].code); refused[why] == 0 {
-				refused[why]++
-				t.Logf("%s: not judged: %d %.300s", r, answers[i].code, answers[i].body)
-			}
+			all.notJudged(r, answers[i])
 			return nil
 		}
 		have, err := theirs(logged[id(i)])
 		if err != nil {
 			return fmt.Errorf("%s: %w", r, err)
 		}
-		ctx := cel.Shared(t.Context())
-		resource := req.Resource.Resource
-		if req.SubResource != "" {
-			resource += "/" + req.SubResource
-		}
-		for at := i % celGroups; at < len(policies); at += celGroups {
-			p := policies[at]
-			if !p.rule.matches(req.Resource.Group, resource, string(req.Operation)) {
-				continue
-			}
-			compared.Add(1)
-			want, text := have[p.name], ""
-			switch {
-			case want == nil || len(want.failures) == 0:
-				passes.Add(1)
-			default:
-				failures.Add(int64(len(want.failures)))
-			}
-			if want != nil {
-				annotated.Add(int64(len(want.annotations)))
-			}
-			if mine, err := ours(ctx, p, req); err != nil {
-				text = "no answer of ours: " + err.Error()
-			} else {
-				text = difference(want, mine)
-			}
-			if text == "" {
-				continue
-			}
-			different.Add(1)
-			mu.Lock()
-			if shown[p.name]++; shown[p.name] == 1 && len(shown) <= celShown {
-				t.Errorf("seed %d, %s in group %d, policy %s: %s\n%s\nobject: %.1500s\nold: %.800s", seed, r, i%celGroups, p.name, text, p, req.Object, req.OldObject)
-			}
-			mu.Unlock()
-		}
+		all.compare(fmt.Sprintf("seed %d, %s in group %d", seed, r, i%celGroups), req, have, i%celGroups)
 		return nil
 	})
-	t.Logf("%s: %d policies, %d requests (%d not judged, being refused before), %d comparisons, %d without a failure, %d failing expressions, %d audit annotations, %d differences",
-		time.Since(start).Round(time.Second), len(policies), len(answers), unjudged.Load(), compared.Load(), passes.Load(), failures.Load(), annotated.Load(), different.Load())
-	if different.Load() > 0 {
-		t.Errorf("%d differences, of policies %v", different.Load(), shown)
+	t.Logf("%s: %d policies, %d requests, of which %d were refused before; %d comparisons, %d of them without a failure, %d failing expressions, %d audit annotations, %d differences",
+		time.Since(start).Round(time.Second), len(policies), len(answers), all.notJudgedAtAll, all.compared, all.passes, all.failures, all.annotations, all.different)
+	if all.different > 0 {
+		t.Errorf("%d differences, of policies %v", all.different, all.shown)
 	}
-	if int(unjudged.Load()) > len(answers)/50 {
-		t.Errorf("%d of %d requests were not judged: make better ones", unjudged.Load(), len(answers))
+	if all.notJudgedAtAll > len(answers)/50 {
+		t.Errorf("%d of %d requests were not judged: make better ones", all.notJudgedAtAll, len(answers))
+	}
+	if all.passes < all.compared/10 || all.failures < all.compared/10 {
+		t.Error("nearly all policies say the same: that compares little")
+	}
+}
+
+// celComparison counts what is compared.
+type celComparison struct {
+	*celCluster
+	policies []*celPolicy
+
+	mu                                                 sync.Mutex
+	compared, passes, failures, annotations, different int
+	shown                                              map[string]int // differences by policy
+	notJudgedAtAll                                     int
+	unjudged                                           map[string]int
+}
+
+// notJudged notes a request that the webhook has not seen, and shows one of each
+// sort.
+func (a *celComparison) notJudged(r celRequest, answer celAnswer) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.notJudgedAtAll++
+	why := fmt.Sprint(r.method, " ", r.path, " ", answer.code)
+	if a.unjudged[why]++; a.unjudged[why] == 1 {
+		a.Logf("%s: not judged: %d %.300s", r, answer.code, answer.body)
+	}
+}
+
+// compare compares what the API server says of a request with what ours says, by
+// each policy of the group that it matches.
+func (a *celComparison) compare(of string, req *sdk.Request, have map[string]*said, group int) {
+	ctx := cel.Shared(a.Context())
+	resource := req.Resource.Resource
+	if req.SubResource != "" {
+		resource += "/" + req.SubResource
+	}
+	for at := group; at < len(a.policies); at += celGroups {
+		p := a.policies[at]
+		if !p.rule.matches(req.Resource.Group, resource, string(req.Operation)) {
+			continue
+		}
+		text := ""
+		if mine, err := ours(ctx, p, req); err != nil {
+			text = "no answer of ours: " + err.Error()
+		} else {
+			text = difference(have[p.name], mine)
+		}
+		a.count(have[p.name])
+		delete(have, p.name)
+		a.report(of, p.name, text, fmt.Sprintf("%s\nobject: %.1500s\nold: %.800s", p, req.Object, req.OldObject))
+	}
+	for name := range have {
+		a.report(of, name, "the API server has asked it, and we have not", "")
+	}
+}
+
+func (a *celComparison) count(theirs *said) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.compared++
+	if theirs == nil || len(theirs.failures) == 0 {
+		a.passes++
+	}
+	if theirs != nil {
+		a.failures += len(theirs.failures)
+		a.annotations += len(theirs.annotations)
+	}
+}
+
+// report counts a difference, if there is one, and shows the first of a policy.
+func (a *celComparison) report(of, policy, difference, more string) {
+	if difference == "" {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.different++
+	if a.shown[policy]++; a.shown[policy] == 1 && len(a.shown) <= celShown {
+		a.Errorf("%s, policy %s: %s\n%s", of, policy, difference, more)
 	}
 }
 
