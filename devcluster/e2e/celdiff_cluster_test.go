@@ -32,22 +32,25 @@ import (
 // celCluster is a cluster of which the API server's decisions are compared with
 // ours.
 type celCluster struct {
-	*testing.T
-	client   *kubernetes.Clientset
-	url      string
-	http     *http.Client
-	auditLog string
-	ours     *capability.Cluster // with the rights of a policy server
+	*testing.T            // of the part that runs
+	whole      *testing.T // of all parts
+	records    bool       // there is a webhook that records
+	client     *kubernetes.Clientset
+	url        string
+	http       *http.Client
+	auditLog   string
+	ours       *capability.Cluster // with the rights of a policy server
 
 	mu       sync.Mutex
-	recorded map[string][]byte                                // reviews by the ID of the request
-	mutate   func(id string, req *sdk.Request) (patch []byte) // what the mutating webhook answers
+	recorded map[string][]byte // reviews by the ID of the request
+	// answer is what the webhook says to a request; nil is yes.
+	answer func(r *admissionv1.AdmissionResponse, req *sdk.Request)
 }
 
 func startCELCluster(t *testing.T) *celCluster {
 	t.Helper()
 	dir := t.TempDir()
-	c := &celCluster{T: t, auditLog: filepath.Join(dir, "audit.log"), recorded: map[string][]byte{}}
+	c := &celCluster{T: t, whole: t, auditLog: filepath.Join(dir, "audit.log"), recorded: map[string][]byte{}}
 	auditPolicy := filepath.Join(dir, "audit.yaml")
 	// The audit's user is the one before impersonation.
 	const text = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n- {level: Metadata, users: [admin]}\n- {level: None}\n"
@@ -165,39 +168,62 @@ func (c *celCluster) namespace(group, suffix string, labels map[string]string) {
 }
 
 // recorder registers a webhook that keeps the reviews of what is asked in the
-// namespaces of celdiff; mutating says of which kind.
-func (c *celCluster) recorder(mutating bool) {
+// namespaces of celdiff, as a validating one, once, and waits until it does.
+func (c *celCluster) recorder() {
 	c.Helper()
-	server, ca := webhookServer(c.T, c.record)
-	fail, none, scope, url := admissionregistrationv1.Fail, admissionregistrationv1.SideEffectClassNone, admissionregistrationv1.AllScopes, server.URL+"/record"
-	seconds := int32(30)
-	client := admissionregistrationv1.WebhookClientConfig{URL: &url, CABundle: ca}
-	rules := []admissionregistrationv1.RuleWithOperations{{
-		Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.OperationAll},
-		Rule:       admissionregistrationv1.Rule{APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{"*/*"}, Scope: &scope},
-	}}
-	selector := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "celdiff", Operator: metav1.LabelSelectorOpExists}}}
-	var err error
-	if mutating {
-		_, err = c.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(c.Context(), &admissionregistrationv1.MutatingWebhookConfiguration{
-			ObjectMeta: metav1.ObjectMeta{Name: "recorder"},
-			Webhooks: []admissionregistrationv1.MutatingWebhook{{
-				Name: "recorder.example.com", ClientConfig: client, FailurePolicy: &fail, SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
-				Rules: rules, NamespaceSelector: selector, TimeoutSeconds: &seconds,
-			}},
-		}, metav1.CreateOptions{})
-	} else {
-		_, err = c.client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Create(c.Context(), &admissionregistrationv1.ValidatingWebhookConfiguration{
-			ObjectMeta: metav1.ObjectMeta{Name: "recorder"},
-			Webhooks: []admissionregistrationv1.ValidatingWebhook{{
-				Name: "recorder.example.com", ClientConfig: client, FailurePolicy: &fail, SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
-				Rules: rules, NamespaceSelector: selector, TimeoutSeconds: &seconds,
-			}},
-		}, metav1.CreateOptions{})
+	if c.records {
+		return
 	}
+	c.records = true
+	client, rules, selector := c.recording()
+	fail, none, seconds := admissionregistrationv1.Fail, admissionregistrationv1.SideEffectClassNone, int32(30)
+	_, err := c.client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Create(c.Context(), &admissionregistrationv1.ValidatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: "recorder"},
+		Webhooks: []admissionregistrationv1.ValidatingWebhook{{
+			Name: "recorder.example.com", ClientConfig: client, FailurePolicy: &fail, SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
+			Rules: rules, NamespaceSelector: selector, TimeoutSeconds: &seconds,
+		}},
+	}, metav1.CreateOptions{})
 	if err != nil {
 		c.Fatal(err)
 	}
+	eventually(c.T, "the webhook is called", func(context.Context) error { return c.probe("called-2", true) })
+}
+
+// mutatingRecorder is recorder as a mutating webhook, until stop is called.
+func (c *celCluster) mutatingRecorder() (stop func()) {
+	c.Helper()
+	client, rules, selector := c.recording()
+	fail, none, seconds := admissionregistrationv1.Fail, admissionregistrationv1.SideEffectClassNone, int32(30)
+	api := c.client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	_, err := api.Create(c.Context(), &admissionregistrationv1.MutatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: "recorder"},
+		Webhooks: []admissionregistrationv1.MutatingWebhook{{
+			Name: "recorder.example.com", ClientConfig: client, FailurePolicy: &fail, SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
+			Rules: rules, NamespaceSelector: selector, TimeoutSeconds: &seconds,
+		}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		c.Fatal(err)
+	}
+	return func() {
+		if err := api.Delete(c.Context(), "recorder", metav1.DeleteOptions{}); err != nil {
+			c.Fatal(err)
+		}
+	}
+}
+
+// recording is where the webhook is, and what it is asked.
+func (c *celCluster) recording() (admissionregistrationv1.WebhookClientConfig, []admissionregistrationv1.RuleWithOperations, *metav1.LabelSelector) {
+	c.Helper()
+	server, ca := webhookServer(c.whole, c.record)
+	scope, url := admissionregistrationv1.AllScopes, server.URL+"/record"
+	return admissionregistrationv1.WebhookClientConfig{URL: &url, CABundle: ca}, []admissionregistrationv1.RuleWithOperations{{
+			Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.OperationAll},
+			Rule:       admissionregistrationv1.Rule{APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{"*/*"}, Scope: &scope},
+		}}, &metav1.LabelSelector{
+			MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "celdiff", Operator: metav1.LabelSelectorOpExists}},
+		}
 }
 
 // record keeps one review, as bytes.
@@ -214,9 +240,9 @@ func (c *celCluster) record(_ context.Context, _ string, r *admissionv1.Admissio
 	}
 	c.mu.Lock()
 	c.recorded[ids[0]] = text
-	mutate := c.mutate
+	answer := c.answer
 	c.mu.Unlock()
-	if mutate == nil {
+	if answer == nil {
 		return
 	}
 	req, err := review.Decode(text)
@@ -224,10 +250,7 @@ func (c *celCluster) record(_ context.Context, _ string, r *admissionv1.Admissio
 		c.Error(err)
 		return
 	}
-	if patch := mutate(ids[0], req.Request); patch != nil {
-		jsonPatch := admissionv1.PatchTypeJSONPatch
-		r.Response.Patch, r.Response.PatchType = patch, &jsonPatch
-	}
+	answer(r.Response, req.Request)
 }
 
 // request returns the request that was recorded; nil if there is none.
@@ -244,6 +267,24 @@ func (c *celCluster) request(id string) *sdk.Request {
 		c.Fatal(err)
 	}
 	return r.Request
+}
+
+// probe creates a ConfigMap under an ID. The error says that a webhook has not
+// seen it, or has, against what is wanted.
+func (c *celCluster) probe(id string, seen bool) error {
+	a, err := c.send(celRequest{
+		method: http.MethodPost, path: "/api/v1/namespaces/{ns}/configmaps", query: map[string][]string{"dryRun": {"All"}}, user: celUsers()[0],
+		body: map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "probe"}},
+	}, id, "g0", "g0-a")
+	switch {
+	case err != nil:
+		return err
+	case a.code != http.StatusCreated:
+		return fmt.Errorf("answered %d %s", a.code, a.body)
+	case (c.request(id) != nil) != seen:
+		return fmt.Errorf("the webhook was called: %t", !seen)
+	}
+	return nil
 }
 
 // celAnswer is what the API server answered.
@@ -325,7 +366,7 @@ func (c *celCluster) annotations(n int, wanted func(id string) bool) map[string]
 			if file, err = os.Open(c.auditLog); err != nil {
 				return err
 			}
-			c.Cleanup(func() { file.Close() })
+			c.whole.Cleanup(func() { file.Close() })
 		}
 		text, err := io.ReadAll(file)
 		if err != nil {

@@ -160,6 +160,10 @@ object.spec.ipFamilies[0] == 'IPv4' && object.spec.sessionAffinity == 'None'`
 object.spec.size > 3
 object.spec.ratio < 0.5
 object.spec.ratio * 2.0 < 3.0
+string(object.spec.ratio) == '2'
+type(object.spec.ratio) == double
+object.spec.extra.two / 2 == 1
+type(object.spec.extra.two) == int && object.spec.extra.large / 2 > 5
 object.spec.tags.all(t, t.size() < 5)
 object.spec.tags.all(i, t, i == 0 || t > object.spec.tags[i - 1])
 object.spec.?extra.?deep.?value.orValue(0) == 0
@@ -239,4 +243,4 @@ object.metadata.labels.map(k, k)
 b'bytes'`
 )
 
-func lines1(text string) []string { return strings.Split(strings.TrimSpace(text), "\n") }
+func expressionsOf(text string) []string { return strings.Split(strings.TrimSpace(text), "\n") }

@@ -63,17 +63,17 @@ type celTarget struct {
 func celTargets() []celTarget {
 	widgets := []string{"celdiff.example.com"}
 	return []celTarget{
-		{celRule{groups: []string{""}, resources: []string{"pods"}}, lines1(podExpressions)},
-		{celRule{groups: []string{"apps"}, resources: []string{"deployments"}}, lines1(deploymentExpressions)},
-		{celRule{groups: []string{""}, resources: []string{"configmaps"}}, lines1(configMapExpressions)},
-		{celRule{groups: []string{""}, resources: []string{"services"}}, lines1(serviceExpressions)},
-		{celRule{groups: widgets, resources: []string{"widgets", "widgets/status"}}, lines1(widgetExpressions)},
-		{celRule{groups: []string{"*"}, resources: []string{"*"}}, lines1(anyExpressions)},
-		{celRule{groups: []string{""}, resources: []string{"secrets"}}, lines1(secretExpressions)},
-		{celRule{groups: []string{""}, resources: []string{"namespaces"}}, lines1(namespaceExpressions)},
-		{celRule{groups: []string{"*"}, resources: []string{"deployments/scale", "widgets/scale"}}, lines1(scaleExpressions)},
-		{celRule{groups: []string{""}, resources: []string{"pods/exec", "pods/proxy", "services/proxy"}}, lines1(connectExpressions)},
-		{celRule{groups: []string{"*"}, resources: []string{"*", "pods/status", "deployments/status"}}, lines1(anyExpressions)},
+		{celRule{groups: []string{""}, resources: []string{"pods"}}, expressionsOf(podExpressions)},
+		{celRule{groups: []string{"apps"}, resources: []string{"deployments"}}, expressionsOf(deploymentExpressions)},
+		{celRule{groups: []string{""}, resources: []string{"configmaps"}}, expressionsOf(configMapExpressions)},
+		{celRule{groups: []string{""}, resources: []string{"services"}}, expressionsOf(serviceExpressions)},
+		{celRule{groups: widgets, resources: []string{"widgets", "widgets/status"}}, expressionsOf(widgetExpressions)},
+		{celRule{groups: []string{"*"}, resources: []string{"*"}}, expressionsOf(anyExpressions)},
+		{celRule{groups: []string{""}, resources: []string{"secrets"}}, expressionsOf(secretExpressions)},
+		{celRule{groups: []string{""}, resources: []string{"namespaces"}}, expressionsOf(namespaceExpressions)},
+		{celRule{groups: []string{"*"}, resources: []string{"deployments/scale", "widgets/scale"}}, expressionsOf(scaleExpressions)},
+		{celRule{groups: []string{""}, resources: []string{"pods/exec", "pods/proxy", "services/proxy"}}, expressionsOf(connectExpressions)},
+		{celRule{groups: []string{"*"}, resources: []string{"*", "pods/status", "deployments/status"}}, expressionsOf(anyExpressions)},
 	}
 }
 
@@ -83,6 +83,9 @@ type celGenerator struct {
 	target celTarget
 	common []string
 	errs   []string
+	// refusing are policies that may refuse a request outright, which those that
+	// are bound for the audit log alone must not.
+	refusing bool
 }
 
 func (g *celGenerator) one(of []string) string { return of[g.IntN(len(of))] }
@@ -94,8 +97,25 @@ func generatePolicies(seed uint64, n int) []*celPolicy {
 	all := make([]*celPolicy, n)
 	targets := celTargets()
 	for i := range n {
-		g := celGenerator{rand.New(rand.NewPCG(seed, uint64(i))), targets[i%len(targets)], lines1(anyExpressions), lines1(erringExpressions)} //nolint:gosec // reproducible on purpose
-		all[i] = g.policy(fmt.Sprintf("p%03d", i), i/len(targets))
+		all[i] = newGenerator(seed, i, targets[i%len(targets)]).policy(fmt.Sprintf("p%03d", i), i/len(targets))
+	}
+	return all
+}
+
+func newGenerator(seed uint64, i int, target celTarget) *celGenerator {
+	random := rand.New(rand.NewPCG(seed, uint64(i))) //nolint:gosec // reproducible on purpose
+	return &celGenerator{Rand: random, target: target, common: expressionsOf(anyExpressions), errs: expressionsOf(erringExpressions)}
+}
+
+// generateRefusing makes policies of creations, which may refuse.
+func generateRefusing(seed uint64, n int) []*celPolicy {
+	all := make([]*celPolicy, n)
+	targets := celTargets()[:7]
+	for i := range n {
+		g := newGenerator(seed, i, targets[i%len(targets)])
+		g.refusing = true
+		all[i] = g.policy(fmt.Sprintf("d%03d", i), i/len(targets))
+		all[i].rule.operations = []admissionv1.OperationType{admissionv1.Create}
 	}
 	return all
 }
@@ -134,7 +154,7 @@ func (g *celGenerator) condition(p *celPolicy) string {
 	case 0:
 		return g.boolean(p)
 	case 1:
-		return g.one(lines1(authorizerExpressions))
+		return g.one(expressionsOf(authorizerExpressions))
 	case 2:
 		return "true || " + g.one(g.errs)
 	case 3:
@@ -155,7 +175,7 @@ func (g *celGenerator) boolean(p *celPolicy) string {
 		case n < 36:
 			return g.one(g.errs)
 		case n < 44:
-			return g.one(lines1(authorizerExpressions))
+			return g.one(expressionsOf(authorizerExpressions))
 		case n < 60:
 			return g.one(g.common)
 		default:
@@ -190,7 +210,7 @@ func (g *celGenerator) ofVariable(p *celPolicy) string {
 
 func (g *celGenerator) variables(p *celPolicy) {
 	for i := range 1 + g.IntN(5) {
-		e := g.one(lines1(variableExpressions))
+		e := g.one(expressionsOf(variableExpressions))
 		if i > 0 && g.chance(50) {
 			before := "variables.v" + strconv.Itoa(g.IntN(i))
 			e = g.one([]string{"dyn(" + before + ") == null", "[" + before + "]", "{'was': " + before + "}", "string(dyn(" + before + ")) + '!'", before})
@@ -234,7 +254,7 @@ func (g *celGenerator) validation(p *celPolicy) admissionv1.Validation {
 // annotation adds one that cannot err when an error refuses the request.
 func (g *celGenerator) annotation(p *celPolicy, i int) {
 	of := []string{`request.operation`, `''`, `'  trimmed  '`, `null`, `'two\nlines'`, tooLong, `object == null ? '' : 'kind ' + object.?kind.orValue('?')`, `'of ' + request.userInfo.username`}
-	if p.failure == admissionv1.Ignore {
+	if p.failure == admissionv1.Ignore || g.refusing {
 		of = append(of, `'name ' + object.metadata.name`, `'no ' + object.nothere`, `'in ' + namespaceObject.metadata.labels.env`)
 		if len(p.spec.Variables) > 0 {
 			of = append(of, "'v ' + string(dyn(variables.v0))", "'v ' + string(dyn(variables.v0))")
@@ -273,7 +293,7 @@ func (g *celGenerator) params(p *celPolicy) {
 		return // a binding without a reference: params are null
 	}
 	action := admissionv1.AllowAction
-	if p.failure == admissionv1.Ignore && g.chance(50) {
+	if (p.failure == admissionv1.Ignore || g.refusing) && g.chance(50) {
 		action = admissionv1.DenyAction
 	}
 	ref := &admissionv1.ParamRef{ParameterNotFoundAction: &action}

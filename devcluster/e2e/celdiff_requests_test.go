@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -244,13 +245,15 @@ func (g requestGenerator) service() celRequest {
 	return g.write("/api/v1/namespaces/{ns}/services", "v1", "Service", map[string]any{"metadata": g.meta(name), "spec": spec}, map[string]any{"spec": map[string]any{"sessionAffinity": g.one("None", "ClientIP")}})
 }
 
+// widgetSpec has no 2.0 and no 1e3. Until it stores them the API server has them
+// as doubles, and says 2 and 1000 in a review: from there nobody can tell.
 func (g requestGenerator) widgetSpec() map[string]any {
 	spec := map[string]any{"size": g.IntN(10)}
-	g.maybe(60, spec, "ratio", []any{0.25, 1.5, 0.5, 1e-9}[g.IntN(4)])
+	g.maybe(60, spec, "ratio", json.RawMessage(g.one("0.25", "1.5", "2", "1e-9")))
 	g.maybe(70, spec, "tags", []any{g.one("a", "b", "longer"), g.one("c", "d")})
 	g.maybe(70, spec, "kind", g.one("small", "large"))
 	g.maybe(50, spec, "every", g.one("5s", "1m", "x"))
-	extra := map[string]any{"list": []any{"a", "b", 3}, "null": g.one("no", "yes"), "half": 0.5, "large": 123456789012}
+	extra := map[string]any{"list": []any{"a", "b", 3}, "null": g.one("no", "yes"), "half": 0.5, "large": 123456789012, "two": 2}
 	g.maybe(60, extra, "deep", map[string]any{"value": g.IntN(4)})
 	g.maybe(60, spec, "extra", extra)
 	return spec

@@ -47,7 +47,9 @@ func TestAMistakeInASpecSaysWhereItIs(t *testing.T) {
 			[]string{"validations[0].message: message must not contain line breaks", "validations[1].message: message must be specified if expression contains line breaks",
 				"validations[2].message: message must be non-empty if specified"}},
 		{"a reason that there is not", Spec{Validations: []admissionv1.Validation{{Expression: "true", Reason: &odd}}},
-			[]string{`validations[0].reason: Unsupported value: "Teapot": supported values: ["Forbidden" "Invalid" "RequestEntityTooLarge" "Unauthorized"]`}},
+			[]string{`validations[0].reason: Unsupported value: "Teapot": supported values: ["Forbidden" "Invalid" "RequestEntityTooLarge"]`}},
+		{"a variable in a condition", Spec{Variables: []admissionv1.Variable{{Name: "a", Expression: "true"}}, MatchConditions: conditionsOf("variables.a"), Validations: validations("true")},
+			[]string{"matchConditions[0].expression: compilation failed: ERROR: <input>:1:1: undeclared reference to 'variables'"}},
 		{"a policy that does both", Spec{Validations: validations("true"), Mutations: []admissionv1.Mutation{{PatchType: admissionv1.PatchTypeJSONPatch, JSONPatch: patch("[JSONPatch{}]")}}},
 			[]string{"mutations: a policy either mutates or validates: make two of it"}},
 		{"patches of no or two kinds", Spec{Mutations: []admissionv1.Mutation{

@@ -22,7 +22,7 @@ import (
 type kubernetes struct {
 	mu         sync.Mutex
 	admission  admission.Compiler
-	conditions admission.Compiler // without variables, which matchConditions do not have
+	conditions func() admission.Compiler // without variables, which matchConditions do not have
 	lean       *lean
 	parser     *celgo.Env
 	variables  *apiservercel.DeclType
@@ -53,9 +53,8 @@ func newCompiler() (*kubernetes, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &kubernetes{
-		admission: admission.NewCompiler(set), conditions: admission.NewCompiler(base), lean: planner, parser: parser, variables: variables,
-	}, nil
+	conditions := sync.OnceValue(func() admission.Compiler { return admission.NewCompiler(base) })
+	return &kubernetes{admission: admission.NewCompiler(set), conditions: conditions, lean: planner, parser: parser, variables: variables}, nil
 }
 
 // begin starts with another policy, and holds the compiler until end is called.
@@ -70,11 +69,17 @@ func (c *kubernetes) begin() (end func()) {
 
 // compile compiles one expression.
 func (c *kubernetes) compile(e admission.ExpressionAccessor, options admission.OptionalVariableDeclarations) (admission.CompilationResult, error) {
-	compiler := c.admission
-	if _, ok := e.(*matchconditions.MatchCondition); ok {
-		compiler = c.conditions
-	} else if result, ok := c.lean.compile(e, options); ok {
-		return result, nil
+	compiler, lean := c.admission, true
+	if _, condition := e.(*matchconditions.MatchCondition); condition {
+		used := names{}
+		if used.find(c, e.GetExpression()); used.variables {
+			compiler, lean = c.conditions(), false
+		}
+	}
+	if lean {
+		if result, ok := c.lean.compile(e, options); ok {
+			return result, nil
+		}
 	}
 	result := compiler.CompileCELExpression(e, options, environment.StoredExpressions)
 	if result.Error == nil {

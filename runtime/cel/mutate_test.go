@@ -114,7 +114,7 @@ func TestMutationsUseVariablesParamsAndConditions(t *testing.T) {
 	spec := limits(admissionv1.ParamRef{Name: "low"})
 	spec.Validations = nil
 	spec.Variables = []admissionv1.Variable{{Name: "max", Expression: "int(params.data.max)"}}
-	spec.MatchConditions = conditionsOf("object.spec.priority > variables.max")
+	spec.MatchConditions = conditionsOf("object.spec.priority > int(params.data.max)")
 	spec.Mutations = []admissionv1.Mutation{apply("Object{spec: Object.spec{priority: variables.max}}")}
 	p := mustProgram(t, spec, Options{Host: &cluster{objects: []string{"shop/low a=a 5"}}})
 	v, err := p.Evaluate(t.Context(), creation())
