@@ -82,10 +82,9 @@ Run the policy server:              warder serve --policies policies.yml`,
 	addGroup(root, "server", "Server:", newServe(), newDemo())
 	addGroup(root, "cluster", "Cluster:", newInstall(), newUninstall(), newController())
 	addGroup(root, "policies", "Policies as artifacts:", newRun(), newPull(), newPush(), newDigest(), newPolicies(), newRm(), newSave(), newLoad(),
-		newRegistry(), newAnnotate(), newInspect())
+		newRegistry(), newAnnotate(), newInspect(), newBuildPolicies())
 	addGroup(root, "signatures", "Signatures:", newVerify(), newSign(), newKeygen())
 	addGroup(root, "other", "Other:", newScaffold(), newVersion())
-	root.AddCommand(newBuildPolicies())
 	root.SetHelpCommandGroupID("other")
 	return root
 }
