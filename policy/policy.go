@@ -32,9 +32,6 @@ type Policy struct {
 	// CEL is a policy in CEL; Module and Settings are then empty. An extension of
 	// warder.
 	CEL *v1.CELSpec
-	// PreferBuiltin lets a built-in answer that stands for the module, if there is
-	// one; of a group, for those of its members. An extension of warder.
-	PreferBuiltin bool
 	// Settings are the policy's own, a JSON object; nil is the empty object.
 	Settings json.RawMessage
 	Mode     Mode
@@ -70,6 +67,9 @@ type Policy struct {
 	// where the pod template is ("spec.template"), by the name of the custom
 	// resource definition ("rollouts.argoproj.io"). An extension of warder.
 	WorkloadTemplates map[string]string
+	// PreferBuiltin lets a built-in answer that stands for the module, if there is
+	// one; of a group, for those of its members. An extension of warder.
+	PreferBuiltin bool
 
 	// Group makes the policy a group: a boolean expression over members. Module
 	// and what belongs to it are then empty.
