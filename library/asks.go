@@ -17,7 +17,7 @@ func (b Builtin) Reads() []Resource {
 		return []Resource{{"gateway.networking.k8s.io/v1", "Gateway"}}
 	case "image-cve-policy":
 		return []Resource{{"storage.sbomscanner.kubewarden.io/v1alpha1", "VulnerabilityReport"}}
-	case "namespace-label-propagator", "ns-policyserver-mapper":
+	case "cel-policy", "namespace-label-propagator", "ns-policyserver-mapper":
 		return []Resource{{"v1", "Namespace"}}
 	case "network-policy-required":
 		return []Resource{{"networking.k8s.io/v1", "NetworkPolicy"}}

@@ -24,6 +24,10 @@ func (b Builtin) Rules() []Rule {
 	case "allowed-fsgroups-psp", "allowed-proc-mount-types-psp", "apparmor-psp", "flexvolume-drivers-psp", "pod-ndots", "pod-runtime",
 		"probes", "readonly-root-filesystem-psp", "seccomp-psp", "selinux-psp", "sysctl-psp", "volumes-psp":
 		return changes("", "pods")
+	case "pod-security":
+		return append(workloads(), changes("", "pods/ephemeralcontainers")...)
+	case "cel-policy": // its code is runtime/celpolicy
+		return one(Rule{APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{"*/*"}, Operations: []string{"*"}})
 	case "deprecated-api-versions":
 		return one(Rule{APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{"*"}, Operations: []string{"CREATE"}})
 	case "safe-annotations", "safe-labels":
