@@ -45,6 +45,8 @@ func (b Builtin) Reads() []Resource {
 // policy needs these granted.
 func (b Builtin) Capabilities() []string {
 	switch b.Name {
+	case "cel-policy": // what its expressions ask
+		return []string{"crypto/*", "kubernetes/*", "net/*", "oci/*"}
 	case "do-not-expose-admission-controller-webhook-services", "gateway-references", "network-policy-required", "pdb-required",
 		"unique-service-selector-policy":
 		return []string{"kubernetes/list_resources_by_namespace"}
