@@ -28,7 +28,8 @@
 //     module says of itself, why a guest gave no verdict.
 //   - runtime/wapc, runtime/wasi, runtime/rego and runtime/native compile a
 //     module, each for one way to call it, and keep it ready to be asked.
-//   - runtime/cel evaluates the expressions of policy groups.
+//   - runtime/cel judges by policies in CEL, as the API server does, and evaluates
+//     the expressions of policy groups.
 //   - runtime/internal/guest is the WebAssembly that the first three share:
 //     instances, memory that returns to a snapshot after each request, limits.
 //   - wasm is the binary format of modules, as far as sections go.

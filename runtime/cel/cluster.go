@@ -20,7 +20,7 @@ import (
 func (p *Program) namespaceOf(ctx context.Context, req *sdk.Request) (*corev1.Namespace, error) {
 	kind := orElse(req.RequestKind, req.Kind)
 	if !p.asks.namespace || req.Namespace == "" || kind == (sdk.GroupVersionKind{Version: "v1", Kind: "Namespace"}) {
-		return nil, nil //nolint:nilnil // it is null in CEL
+		return nil, nil
 	}
 	raw, err := sdk.GetResource(ctx, sdk.GetQuery{APIVersion: "v1", Kind: "Namespace", Name: req.Namespace})
 	if err != nil {
@@ -59,10 +59,10 @@ func (p *Program) paramsOf(ctx context.Context, req *sdk.Request) ([]runtime.Obj
 	}
 	found, err := p.params.find(ctx, req.Namespace)
 	if err != nil {
-		return nil, fmt.Errorf("failed to configure binding: %w", err) //nolint:revive // the API server's text
+		return nil, fmt.Errorf("failed to configure binding: %w", err)
 	}
 	if deny := p.params.ref.ParameterNotFoundAction; len(found) == 0 && deny != nil && *deny == admissionv1.DenyAction {
-		return nil, errors.New("failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction") //nolint:revive // the API server's text
+		return nil, errors.New("failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction")
 	}
 	return found, nil
 }
@@ -135,7 +135,7 @@ func (p *params) check(scope paramScope, namespace string) error {
 // newParams prepares the lookup of params; nil when there is none to do.
 func newParams(spec Spec, opts Options) (*params, error) {
 	if spec.ParamKind == nil || spec.ParamRef == nil {
-		return nil, nil //nolint:nilnil // there are none
+		return nil, nil
 	}
 	p := &params{kind: *spec.ParamKind, ref: *spec.ParamRef, namespace: opts.Namespace}
 	if spec.ParamRef.Selector != nil {

@@ -28,9 +28,7 @@ func CompileConditions(all []admissionv1.MatchCondition) (*Conditions, error) {
 	}
 	p := &Program{asks: namesIn(c, Spec{MatchConditions: all})}
 	b := build{compiler: c, program: p, declared: admission.OptionalVariableDeclarations{HasAuthorizer: true}}
-	end := c.begin()
 	b.expressions(Spec{MatchConditions: all})
-	end()
 	if len(b.errs) > 0 {
 		return nil, errors.Join(b.errs...)
 	}

@@ -2,6 +2,7 @@ package cel
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -20,37 +21,40 @@ func FuzzProgram(f *testing.F) {
 	f.Add("namespaceObject.metadata.name == ''", "''", `Object{metadata: Object.metadata{labels: Object.metadata.labels{a: "b"}}}`, `{"kind":"Pod","apiVersion":"v1","metadata":[]}`)
 	f.Add("params.data.x == 'y'", "params.kind", `Object{}`, `{"a":1e400,"b":null,"c":[[]]}`)
 	f.Add("variables.v", "string(variables.v)", `[JSONPatch{op: "move", from: "/a", path: "/b"}, JSONPatch{op: "test", path: "", value: null}]`, `{}`)
-	deny := admissionv1.AllowAction
+	f.Fuzz(checkPrograms)
+}
+
+// checkPrograms compiles policies of the texts, and judges the object.
+func checkPrograms(t *testing.T, expression, message, patch, object string) {
+	if len(expression) > 300 || len(message) > 300 || len(patch) > 300 {
+		return
+	}
+	allow := admissionv1.AllowAction
 	host := &cluster{access: `{"allowed":true}`, objects: []string{"shop/low a=a 5"}}
-	f.Fuzz(func(t *testing.T, expression, message, patch, object string) {
-		if len(expression) > 300 || len(message) > 300 || len(patch) > 300 {
-			return
-		}
-		base := Spec{
-			ParamKind: &admissionv1.ParamKind{APIVersion: "v1", Kind: "ConfigMap"}, ParamRef: &admissionv1.ParamRef{Name: "low", ParameterNotFoundAction: &deny},
-			Variables: []admissionv1.Variable{{Name: "v", Expression: expression}},
-		}
-		validating, mutating := base, base
-		validating.Validations = []admissionv1.Validation{{Expression: expression, MessageExpression: message}}
-		validating.AuditAnnotations = []admissionv1.AuditAnnotation{{Key: "k", ValueExpression: message}}
-		mutating.Mutations = []admissionv1.Mutation{jsonPatch(patch)}
-		if len(patch) > 0 && patch[0] == 'O' {
-			mutating.Mutations = []admissionv1.Mutation{apply(patch)}
-		}
-		for _, spec := range []Spec{validating, mutating} {
-			_ = Reads(spec)
-			p, err := Compile(spec, Options{Host: host})
-			if err != nil {
-				if err.Error() == "" {
-					t.Error("an error without text")
-				}
-				continue
+	base := Spec{
+		ParamKind: &admissionv1.ParamKind{APIVersion: "v1", Kind: "ConfigMap"}, ParamRef: &admissionv1.ParamRef{Name: "low", ParameterNotFoundAction: &allow},
+		Variables: []admissionv1.Variable{{Name: "v", Expression: expression}},
+	}
+	validating, mutating := base, base
+	validating.Validations = []admissionv1.Validation{{Expression: expression, MessageExpression: message}}
+	validating.AuditAnnotations = []admissionv1.AuditAnnotation{{Key: "k", ValueExpression: message}}
+	mutating.Mutations = []admissionv1.Mutation{jsonPatch(patch)}
+	if strings.HasPrefix(patch, "O") {
+		mutating.Mutations = []admissionv1.Mutation{apply(patch)}
+	}
+	for _, spec := range []Spec{validating, mutating} {
+		_ = Reads(spec)
+		p, err := Compile(spec, Options{Host: host})
+		if err != nil {
+			if err.Error() == "" {
+				t.Error("an error without text")
 			}
-			req := creation()
-			req.Object, req.OldObject = json.RawMessage(object), json.RawMessage(object)
-			checkVerdict(t, p, req)
+			continue
 		}
-	})
+		req := creation()
+		req.Object, req.OldObject = json.RawMessage(object), json.RawMessage(object)
+		checkVerdict(t, p, req)
+	}
 }
 
 func checkVerdict(t *testing.T, p *Program, req *sdk.Request) {

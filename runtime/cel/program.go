@@ -60,9 +60,7 @@ func Compile(spec Spec, opts Options) (*Program, error) {
 	}
 	b := build{compiler: c, program: p, declared: admission.OptionalVariableDeclarations{HasParams: spec.ParamKind != nil, HasAuthorizer: true}}
 	b.check(spec, opts)
-	end := c.begin()
 	b.expressions(spec)
-	end()
 	if p.params, err = newParams(spec, opts); err != nil {
 		b.fail("paramRef.selector", err.Error())
 	}
@@ -88,6 +86,7 @@ func (b *build) fail(field, problem string) {
 // those before it.
 func (b *build) expressions(spec Spec) {
 	p := b.program
+	defer b.compiler.begin()()
 	p.variables = &variables{of: b.compiler}
 	for i, v := range spec.Variables {
 		e := &validating.Variable{Name: v.Name, Expression: v.Expression}

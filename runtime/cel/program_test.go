@@ -167,7 +167,7 @@ func TestEveryReasonIsInTheAnswer(t *testing.T) {
 		{"one", []admissionv1.Validation{holds, no("a")}, "422: a", "422: a"},
 		{"two", []admissionv1.Validation{first, holds, no("b")}, "403: 2 reasons to refuse this request:\n- a\n- b", "403: 2 reasons to refuse this request:\n- a\n- b"},
 		{"the same twice", []admissionv1.Validation{no("a"), no("a")}, "422: a", "422: a"},
-		{"an error alone", []admissionv1.Validation{holds, errs}, "error: " + absent, "accepted"},
+		{"an error alone", []admissionv1.Validation{holds, errs}, "error: " + absent, "error: " + absent}, // the engine lets it through
 		{"an error before one", []admissionv1.Validation{errs, no("a")}, "422: 2 reasons to refuse this request:\n- " + absent + "\n- a", "422: a"},
 		{"an error after one", []admissionv1.Validation{first, errs}, "403: 2 reasons to refuse this request:\n- a\n- " + absent, "403: a"},
 	} {
@@ -289,8 +289,11 @@ func TestAuditAnnotations(t *testing.T) {
 	if have := said(mustProgram(t, spec, Options{}).Evaluate(t.Context(), creation())); have != "error: expression 'string(object.absent)' resulted in error: no such key: absent" {
 		t.Errorf("an error under Fail: %s", have)
 	}
-	if have := said(mustProgram(t, spec, Options{FailurePolicy: admissionv1.Ignore}).Evaluate(t.Context(), creation())); have != "accepted" {
-		t.Errorf("an error under Ignore: %s", have)
+	spec.AuditAnnotations = append(spec.AuditAnnotations, admissionv1.AuditAnnotation{Key: "who", ValueExpression: "request.userInfo.username"})
+	v, err = mustProgram(t, spec, Options{FailurePolicy: admissionv1.Ignore}).Evaluate(t.Context(), creation())
+	if err != nil || !v.Accepted || v.AuditAnnotations["who"] != "alice" ||
+		!cmp.Equal(v.Warnings, []string{"failurePolicy Ignore: expression 'string(object.absent)' resulted in error: no such key: absent"}) {
+		t.Errorf("an error under Ignore: %s with %v, want the other annotation and a warning", said(v, err), v)
 	}
 }
 

@@ -64,48 +64,59 @@ type Decision struct {
 	MutatedObject []byte
 }
 
-// verdict is the answer: every reason there is. Where the failurePolicy is
-// Ignore an expression without a value is none, and otherwise one among others;
-// alone it is an error.
+// verdict is the answer: every reason there is. An expression without a value is
+// a reason among others, unless the failurePolicy is Ignore, and alone it is an
+// error. What others annotate or mutate is kept under Ignore, with a warning.
 func (p *Program) verdict(d Decision) (sdk.Verdict, error) {
-	var denied []Outcome
+	var reasons []Outcome
 	var errs []string
-	values := map[string][]string{}
 	for _, j := range d.Judgements {
-		for _, o := range j.Outcomes {
-			switch {
-			case o.Result == Deny:
-				denied = append(denied, o)
-			case o.Result == Errored && p.failurePolicy != admissionv1.Ignore:
-				errs, denied = append(errs, o.Message), append(denied, o)
+		outcomes := j.Outcomes
+		for _, text := range j.AuditErrors {
+			outcomes = append(outcomes[:len(outcomes):len(outcomes)], Outcome{Result: Errored, Message: text})
+		}
+		for _, o := range outcomes {
+			if o.Result == Errored {
+				errs = append(errs, o.Message)
+			}
+			if o.Result == Deny || o.Result == Errored && p.failurePolicy != admissionv1.Ignore {
+				reasons = append(reasons, o)
 			}
 		}
-		if p.failurePolicy != admissionv1.Ignore {
-			for _, text := range j.AuditErrors {
-				errs, denied = append(errs, text), append(denied, Outcome{Result: Errored, Message: text})
-			}
-		}
+	}
+	v := sdk.Verdict{Accepted: len(reasons) == 0, MutatedObject: d.MutatedObject, AuditAnnotations: annotations(d.Judgements)}
+	denied := slices.ContainsFunc(reasons, func(o Outcome) bool { return o.Result == Deny })
+	switch kept := v.MutatedObject != nil || v.AuditAnnotations != nil; {
+	case len(errs) > 0 && !denied && (p.failurePolicy != admissionv1.Ignore || !kept):
+		return sdk.Verdict{}, &EvaluationError{errors.New(joined(errs, "expressions have no value"))}
+	case len(errs) > 0 && v.Accepted:
+		v.Warnings = []string{"failurePolicy Ignore: " + joined(errs, "expressions have no value")}
+	case !v.Accepted:
+		v.MutatedObject = nil
+		v.Message, v.Code = joined(messages(reasons), "reasons to refuse this request"), code(reasons[0].Reason)
+	}
+	return v, nil
+}
+
+// annotations are those of all judgements; what several say of one key is said
+// with commas.
+func annotations(judgements []Judgement) map[string]string {
+	values := map[string][]string{}
+	for _, j := range judgements {
 		for key, value := range j.AuditAnnotations {
 			if !slices.Contains(values[key], value) {
 				values[key] = append(values[key], value)
 			}
 		}
 	}
-	if len(denied) > 0 && len(errs) == len(denied) {
-		return sdk.Verdict{}, &EvaluationError{errors.New(joined(errs, "expressions have no value"))}
+	if len(values) == 0 {
+		return nil
 	}
-	v := sdk.Verdict{Accepted: len(denied) == 0, MutatedObject: d.MutatedObject}
-	for key, all := range values {
-		if v.AuditAnnotations == nil {
-			v.AuditAnnotations = map[string]string{}
-		}
-		v.AuditAnnotations[key] = strings.Join(all, ", ")
+	all := map[string]string{}
+	for key, several := range values {
+		all[key] = strings.Join(several, ", ")
 	}
-	if !v.Accepted {
-		v.MutatedObject = nil
-		v.Message, v.Code = joined(messages(denied), "reasons to refuse this request"), code(denied[0].Reason)
-	}
-	return v, nil
+	return all
 }
 
 func messages(outcomes []Outcome) []string {
