@@ -372,3 +372,22 @@ func TestTheSDKAsksWhatTheHostAnswers(t *testing.T) {
 		t.Errorf("CanI = %+v, %v", access, err)
 	}
 }
+
+func TestItsOwnNamespaceIsGotByItsNameAlone(t *testing.T) {
+	s := newAPIServer(t)
+	s.put("namespaces", `{"metadata":{"name":"x"}}`)
+	s.put("namespaces", `{"metadata":{"name":"y"}}`)
+	h, _ := kubernetesHost(t, s)
+	h.Namespace, h.OwnNamespace = "x", true
+	const refused = "Policy of namespace 'x' has not been granted access to cluster wide v1/Namespace resources. The violation has been reported."
+	for _, tt := range []struct{ operation, payload, err string }{
+		{"get_resource", `{"api_version":"v1","kind":"Namespace","name":"x"}`, ""},
+		{"get_resource", `{"api_version":"v1","kind":"Namespace","name":"y"}`, refused},
+		{"list_resources_all", `{"api_version":"v1","kind":"Namespace"}`, refused},
+	} {
+		_, err := askCluster(t, h, tt.operation, tt.payload)
+		if (err == nil) != (tt.err == "") || err != nil && err.Error() != tt.err {
+			t.Errorf("%s %s: %v, want %q", tt.operation, tt.payload, err, tt.err)
+		}
+	}
+}

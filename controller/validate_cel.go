@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -46,7 +47,10 @@ func (c *policyCheck) cel(at *field.Path) {
 		expressions := expressionsOf(p)
 		var found field.ErrorList
 		for _, bad := range specErrors(err) {
-			path := paths[i].Child(bad.Field)
+			path := paths[i]
+			if bad.Field != "" {
+				path = path.Child(bad.Field)
+			}
 			if slices.ContainsFunc(c.errs, func(e *field.Error) bool { return overlap(e.Field, path.String()) }) {
 				continue
 			}
@@ -106,9 +110,11 @@ func expressionsOf(c *v1.CELSpec) map[string]string {
 	return all
 }
 
-// warnOfTypes says what in expressions the schemas of the cluster do not have.
-func (c *policyCheck) warnOfTypes(types *cel.TypeChecker) {
-	if types == nil {
+// warnOfTypes says what in expressions the schemas of the cluster do not have. It
+// waits for them for some seconds at most, and then warns of nothing.
+func (c *policyCheck) warnOfTypes(ctx context.Context, types *cel.TypeChecker) {
+	policies, paths := inCEL(c.view, field.NewPath("spec"))
+	if types == nil || len(policies) == 0 {
 		return
 	}
 	var rules []admissionregistrationv1.RuleWithOperations
@@ -118,11 +124,25 @@ func (c *policyCheck) warnOfTypes(types *cel.TypeChecker) {
 			Rule: admissionregistrationv1.Rule{APIGroups: r.APIGroups, APIVersions: r.APIVersions, Resources: r.Resources, Scope: r.Scope},
 		})
 	}
-	policies, paths := inCEL(c.view, field.NewPath("spec"))
-	for i, p := range policies {
-		for _, w := range types.Check(cel.Spec(*p), rules) {
-			c.warnings = append(c.warnings, fmt.Sprintf("%s: %s", paths[i].Child(w.Field), oneLine(w.Problem)))
+	done := make(chan []string, 1)
+	go func() { // reading a schema knows no context
+		var found []string
+		defer func() {
+			_ = recover() // schemas are anybody's, and a warning is not worth the controller
+			done <- found
+		}()
+		for i, p := range policies {
+			for _, w := range types.Check(cel.Spec(*p), rules) {
+				found = append(found, fmt.Sprintf("%s: %s", paths[i].Child(w.Field), oneLine(w.Problem)))
+			}
 		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, schemaTimeout)
+	defer cancel()
+	select {
+	case found := <-done:
+		c.warnings = append(c.warnings, found...)
+	case <-ctx.Done():
 	}
 }
 
@@ -139,8 +159,7 @@ func oneLine(text string) string {
 }
 
 // NewTypeChecker returns a checker by the schemas that the cluster publishes.
-// Kinds says of which kind the objects of a resource are. It waits for the
-// cluster for some seconds at most, and then warns of nothing.
+// Kinds says of which kind the objects of a resource are.
 func NewTypeChecker(cluster *rest.Config, kinds meta.RESTMapper) (*cel.TypeChecker, error) {
 	config := rest.CopyConfig(cluster)
 	config.Timeout = schemaTimeout

@@ -145,7 +145,7 @@ func (w *kindWebhooks) validate(ctx context.Context, object, old v1.Object) find
 	check.errs = append(check.errs, w.settings(ctx, check)...)
 	if len(check.errs) == 0 {
 		check.warn(ctx, w.opts.Client)
-		check.warnOfTypes(w.opts.Types)
+		check.warnOfTypes(ctx, w.opts.Types)
 	}
 	return check.finding
 }
