@@ -25,6 +25,8 @@ func FuzzProgram(f *testing.F) {
 }
 
 // checkPrograms compiles policies of the texts, and judges the object.
+//
+//nolint:revive // its parameters are what is fuzzed
 func checkPrograms(t *testing.T, expression, message, patch, object string) {
 	if len(expression) > 300 || len(message) > 300 || len(patch) > 300 {
 		return

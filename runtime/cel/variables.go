@@ -79,6 +79,8 @@ type conditions struct {
 }
 
 // ForInput implements the API server's ConditionEvaluator.
+//
+//nolint:revive // its parameters are the interface's
 func (c *conditions) ForInput(ctx context.Context, attributes *apiserver.VersionedAttributes, request *admissionv1.AdmissionRequest,
 	optional admission.OptionalVariableBindings, namespace *corev1.Namespace, budget int64) ([]admission.EvaluationResult, int64, error) {
 	return c.ConditionEvaluator.ForInput(c.variables.in(ctx), attributes, request, optional, namespace, budget)
