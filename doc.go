@@ -31,6 +31,8 @@
 //     module, each for one way to call it, and keep it ready to be asked.
 //   - runtime/cel judges by policies in CEL, as the API server does, and evaluates
 //     the expressions of policy groups.
+//   - runtime/celpolicy is the built-in cel-policy: the settings of Kubewarden's
+//     policy of that name, evaluated natively.
 //   - runtime/internal/guest is the WebAssembly that the first three share:
 //     instances, memory that returns to a snapshot after each request, limits.
 //   - wasm is the binary format of modules, as far as sections go.

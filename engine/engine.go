@@ -179,7 +179,7 @@ type entry struct {
 	policy  policy.Policy
 	digest  string // sha256:<hex> of the module, "" when there is none
 	runtime string
-	quick   bool    // a built-in or a policy in CEL that waits for nothing
+	quick   bool    // a built-in that waits for nothing
 	program program // nil of a group, and when err is not
 	group   *group  // nil of a single policy, and when err is not
 	err     *LoadError

@@ -167,10 +167,6 @@ func (b *build) mutations(mutations []admissionv1.Mutation) {
 // programs of several runtimes.
 func (p *Program) Close() {}
 
-// AsksHost reports whether the program may ask its host. One that does not waits
-// for nothing.
-func (p *Program) AsksHost() bool { return p.asks.namespace || p.asks.authorizer || p.params != nil }
-
 // Evaluate judges a request. The error is an *EvaluationError: there is no
 // verdict.
 func (p *Program) Evaluate(ctx context.Context, req *sdk.Request) (sdk.Verdict, error) {
