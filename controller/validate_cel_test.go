@@ -64,7 +64,7 @@ func TestWhatTheSchemasDoNotHaveIsWarnedOf(t *testing.T) {
 	kinds := meta.NewDefaultRESTMapper(nil)
 	kinds.Add(schema.GroupVersionKind{Version: "v1", Kind: "Pod"}, meta.RESTScopeNamespace)
 	w := &kindWebhooks{
-		opts:       KindOptions{Types: &cel.TypeChecker{Schemas: &resolver.ClientDiscoveryResolver{Discovery: published{}}, Kinds: kinds}},
+		opts:       KindOptions{Client: fakeCluster(t), Types: &cel.TypeChecker{Schemas: &resolver.ClientDiscoveryResolver{Discovery: published{}}, Kinds: kinds}},
 		conditions: &cel.MatchConditions{},
 	}
 	for _, tt := range []struct{ expression, want string }{

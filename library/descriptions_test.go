@@ -20,6 +20,7 @@ import (
 
 	"github.com/warder-dev/warder/library"
 	"github.com/warder-dev/warder/library/schema"
+	"github.com/warder-dev/warder/runtime/celpolicy"
 )
 
 // The comments of settings are in descriptions.json as they are in the sources.
@@ -29,6 +30,7 @@ func TestDescriptionsAreCurrent(t *testing.T) {
 	for _, b := range library.All() {
 		collect(t, docs, packages, b.Policy.Settings())
 	}
+	collect(t, docs, packages, celpolicy.Policy().Settings()) // a built-in too, though no part of the library
 	var want bytes.Buffer
 	e := json.NewEncoder(&want)
 	e.SetEscapeHTML(false)

@@ -96,10 +96,6 @@ func builtinMetadata(b library.Builtin) artifact.Metadata {
 	for _, r := range b.Rules() {
 		m.Rules = append(m.Rules, artifact.Rule(r))
 	}
-	if len(m.Rules) == 0 { // cel-policy judges whatever its settings are about
-		any := []string{"*"}
-		m.Rules = []artifact.Rule{{APIGroups: any, APIVersions: any, Resources: any, Operations: any}}
-	}
 	for _, r := range b.Reads() {
 		m.ContextAwareResources = append(m.ContextAwareResources, artifact.Resource(r))
 	}
