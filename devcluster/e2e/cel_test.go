@@ -71,6 +71,7 @@ func taken(s *stage.Stage, namespace string) {
 
 // TestPoliciesInCEL runs on one cluster: its parts remove what they make.
 func TestPoliciesInCEL(t *testing.T) {
+	t.Parallel()
 	s := stage.New(t)
 	s.Apply(configMapReader)
 	s.Apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {tier: gold}}")

@@ -48,6 +48,7 @@ func celSeed(t *testing.T) uint64 {
 // TestDecisionsAreTheAPIServers compares, on one cluster, decisions, refusals and
 // mutations.
 func TestDecisionsAreTheAPIServers(t *testing.T) {
+	t.Parallel()
 	start, seed := time.Now(), celSeed(t)
 	c := startCELCluster(t)
 	for g := range celGroups {

@@ -19,9 +19,9 @@ import (
 // them.
 const nativeMessage = "containers must not be privileged"
 
-// celPolicy is a policy that refuses privileged pods, in CEL; more is more of its
+// nativePolicy is a policy in CEL that refuses privileged pods; more is more of its
 // spec.
-func celPolicy(name, more string) string {
+func nativePolicy(name, more string) string {
 	return `
 apiVersion: policies.kubewarden.io/v1
 kind: ClusterAdmissionPolicy
@@ -78,6 +78,7 @@ const byAPIServer, byWebhook = "ValidatingAdmissionPolicy 'kw.cap.native'", "adm
 
 // TestTheAPIServerEnforcesAPolicyByItself runs through the life of such a policy.
 func TestTheAPIServerEnforcesAPolicyByItself(t *testing.T) {
+	t.Parallel()
 	s := stage.New(t)
 
 	t.Run("what it cannot enforce is refused", func(t *testing.T) {
@@ -85,7 +86,7 @@ func TestTheAPIServerEnforcesAPolicyByItself(t *testing.T) {
 			"spec.workloads": "  enforceAt: APIServer\n  workloads: Expand",
 			"spec.order":     "",
 		} {
-			text := celPolicy("unsuited", more)
+			text := nativePolicy("unsuited", more)
 			if name == "spec.order" {
 				text = mutatingCEL("unsuited", "  enforceAt: APIServer\n  order: 3")
 			}
@@ -96,7 +97,7 @@ func TestTheAPIServerEnforcesAPolicyByItself(t *testing.T) {
 		}
 	})
 
-	p := s.Apply(celPolicy("native", "  enforceAt: APIServer"))
+	p := s.Apply(nativePolicy("native", "  enforceAt: APIServer"))
 	now := s.Ready(p)
 	if _, text := stage.Condition(now, "Enforced"); !strings.HasPrefix(text, "EnforcedByAPIServer: ") {
 		t.Errorf("Enforced: %s", text)
@@ -266,6 +267,7 @@ spec:
 // TestTheAPIServerMutatesByItself is about MutatingAdmissionPolicies, params, and
 // policies of one namespace.
 func TestTheAPIServerMutatesByItself(t *testing.T) {
+	t.Parallel()
 	s := stage.New(t)
 	labelled := func(namespace string) string {
 		p, err := s.Client.CoreV1().Pods(namespace).Create(t.Context(), stage.Pod("p"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})

@@ -11,6 +11,7 @@ import (
 
 // There is no registry here, so nobody but a built-in can answer for the module.
 func TestAReplicaPrefersBuiltinsWhenItsPolicyServerSaysSo(t *testing.T) {
+	t.Parallel()
 	r := startReplica(t)
 	alone := r.create(clusterPolicy("alone", "registry://ghcr.io.invalid/kubewarden/policies/safe-labels:v1", wantsLabel("a")))
 	policy := r.create(clusterPolicy("preferred", "ghcr.io/kubewarden/policies/safe-labels:v1.0.4", wantsLabel("a")))

@@ -16,6 +16,7 @@ import (
 // Every set is installed with what it needs, refuses nothing until it is asked to,
 // and goes without a trace.
 func TestPolicySets(t *testing.T) {
+	t.Parallel()
 	const sets = "pod-security-baseline,pod-security-restricted,best-practices,kubewarden-defaults"
 	s := stage.Bare(t, cluster.Options{})
 	s.Warder("install", "--wait", "--timeout="+stage.Patience.String())
