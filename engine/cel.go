@@ -9,10 +9,8 @@ import (
 	"github.com/warder-dev/warder/capability"
 	"github.com/warder-dev/warder/library"
 	"github.com/warder-dev/warder/policy"
-	"github.com/warder-dev/warder/runtime"
 	"github.com/warder-dev/warder/runtime/cel"
 	"github.com/warder-dev/warder/runtime/celpolicy"
-	"github.com/warder-dev/warder/sdk"
 )
 
 // celRuntime is the runtime of policies in CEL, and of the built-in whose
@@ -48,16 +46,6 @@ func inCEL(err error) error {
 		all = append(all, inCEL(one))
 	}
 	return errors.Join(all...)
-}
-
-// compileCELPolicy makes the program of the built-in whose settings are CEL.
-func (e *Engine) compileCELPolicy(ent *entry, host sdk.Host) *LoadError {
-	program, err := celpolicy.New(ent.policy.Settings, host)
-	if err != nil {
-		return &LoadError{ent.policy.ID, StageSettings, &runtime.SettingsError{Message: err.Error()}}
-	}
-	ent.program, ent.runtime, ent.closed = program, celRuntime, program.Close
-	return nil
 }
 
 // readsOfCEL are the kinds that a policy in CEL reads without being granted them:

@@ -198,9 +198,6 @@ func (e *Engine) compileModule(ctx context.Context, ent *entry, w wants) *LoadEr
 	}
 	opts := runtime.ProgramOptions{Settings: p.Settings, Host: e.hostFor(p, grants), Isolation: e.opts.Isolation}
 	if name, ok := strings.CutPrefix(p.Module, builtinScheme); ok {
-		if name == celpolicy.Name {
-			return e.compileCELPolicy(ent, opts.Host)
-		}
 		b, err := builtin(name)
 		if err != nil {
 			return failed(StageFetch, err)
@@ -208,6 +205,9 @@ func (e *Engine) compileModule(ctx context.Context, ent *entry, w wants) *LoadEr
 		host := opts.Host
 		if ent.runtime, ent.quick = nativeRuntime, !b.AsksHost; ent.quick {
 			host = nil
+		}
+		if name == celpolicy.Name {
+			ent.runtime = celRuntime
 		}
 		if ent.program, err = native.New(b.Policy, p.Settings, host); err != nil {
 			bad := &runtime.SettingsError{Message: err.Error()}
@@ -250,7 +250,7 @@ func (e *Engine) compileModule(ctx context.Context, ent *entry, w wants) *LoadEr
 }
 
 func builtin(name string) (library.Builtin, error) {
-	if b, ok := library.Lookup(name); ok {
+	if b, ok := Builtin(name); ok {
 		return b, nil
 	}
 	if near := sdk.Nearest(name, BuiltinNames()); near != "" {

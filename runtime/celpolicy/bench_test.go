@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/warder-dev/warder/runtime/native"
 	"github.com/warder-dev/warder/sdk"
 )
 
@@ -66,7 +67,7 @@ const benchSettings = `{
 	]}`
 
 func BenchmarkTenExpressions(b *testing.B) {
-	p, err := New(json.RawMessage(benchSettings), nil)
+	p, err := native.New(Policy(), json.RawMessage(benchSettings), nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -94,7 +95,7 @@ func BenchmarkDecodePod(b *testing.B) {
 func BenchmarkNew(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := New(json.RawMessage(benchSettings), nil); err != nil {
+		if _, err := native.New(Policy(), json.RawMessage(benchSettings), nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/warder-dev/warder/runtime/native"
 	"github.com/warder-dev/warder/sdk"
 )
 
@@ -17,9 +18,9 @@ type hostFunc func(ctx context.Context, call sdk.HostCall) ([]byte, error)
 
 func (f hostFunc) Call(ctx context.Context, call sdk.HostCall) ([]byte, error) { return f(ctx, call) }
 
-func mustNew(t testing.TB, settings string, host sdk.Host) *Program {
+func mustNew(t testing.TB, settings string, host sdk.Host) *native.Program {
 	t.Helper()
-	p, err := New(json.RawMessage(settings), host)
+	p, err := native.New(Policy(), json.RawMessage(settings), host)
 	if err != nil {
 		t.Fatal(err)
 	}

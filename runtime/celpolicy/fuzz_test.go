@@ -15,6 +15,7 @@ import (
 	k8sjson "k8s.io/apimachinery/pkg/util/json"
 	apiserver "k8s.io/apiserver/pkg/apis/cel"
 
+	"github.com/warder-dev/warder/runtime/native"
 	"github.com/warder-dev/warder/sdk"
 )
 
@@ -44,7 +45,7 @@ func FuzzSettings(f *testing.F) {
 	}
 	req := benchPod(f)
 	f.Fuzz(func(t *testing.T, settings string) {
-		p, err := New(json.RawMessage(settings), answers())
+		p, err := native.New(Policy(), json.RawMessage(settings), answers())
 		if err != nil {
 			if err.Error() == "" {
 				t.Error("an error without text")

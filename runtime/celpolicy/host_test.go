@@ -6,6 +6,7 @@ import (
 
 	"github.com/warder-dev/warder/capability"
 	"github.com/warder-dev/warder/runtime/celpolicy"
+	"github.com/warder-dev/warder/runtime/native"
 	"github.com/warder-dev/warder/sdk"
 )
 
@@ -32,7 +33,7 @@ func TestFunctionsNeedTheGrantsOfAModule(t *testing.T) {
 			asked = name
 			return false
 		}}
-		p, err := celpolicy.New([]byte(`{"validations":[{"expression":"`+expression+`"}]}`), host)
+		p, err := native.New(celpolicy.Policy(), []byte(`{"validations":[{"expression":"`+expression+`"}]}`), host)
 		if err != nil {
 			t.Errorf("%s: %v", expression, err)
 			continue
