@@ -29,13 +29,13 @@ func judge(_ context.Context, s *Settings, req *sdk.Request) (sdk.Verdict, error
 			f := findings{settings: s, pod: p, id: c.id}
 			c.find(p, &f)
 			if f.places.Len() > 0 {
-				problems.WriteString(". " + c.id + ": " + f.places.String() + "; " + c.advice)
+				problems.WriteString("\n- " + c.id + ": " + f.places.String() + "; " + c.advice)
 			}
 		}
 		if problems.Len() == 0 {
 			return ""
 		}
-		return "The Pod Security Standard " + s.Level + " v1." + strconv.Itoa(s.minor) + " is not met" + problems.String()
+		return "The Pod Security Standard " + s.Level + " v1." + strconv.Itoa(s.minor) + " is not met:" + problems.String()
 	})
 }
 

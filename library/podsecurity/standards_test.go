@@ -81,7 +81,7 @@ func (j *judges) refusing(level api.Level, version api.Version, pod *corev1.Pod)
 	return ids
 }
 
-var named = regexp.MustCompile(`\. ([A-Za-z_]+): `)
+var named = regexp.MustCompile(`\n- ([A-Za-z_]+): `)
 
 // compare asks both, and says whether the pod is allowed.
 func (j *judges) compare(t *testing.T, at api.LevelVersion, pod *corev1.Pod, req *sdk.Request) bool {
