@@ -73,7 +73,7 @@ func TestAMistakeInASpecSaysWhereItIs(t *testing.T) {
 			t.Errorf("%s: it compiles", tt.name)
 			continue
 		}
-		joined, _ := err.(interface{ Unwrap() []error }) //nolint:errorlint // the joined one itself
+		joined, _ := err.(interface{ Unwrap() []error })
 		if joined == nil || len(joined.Unwrap()) != len(tt.want) {
 			t.Errorf("%s: want %d mistakes, have\n%v", tt.name, len(tt.want), err)
 			continue
