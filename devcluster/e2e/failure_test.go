@@ -11,6 +11,7 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -271,6 +272,7 @@ func objectsDeleted(s *stage.Stage) {
 		if gvk.Kind != "ClusterRoleBinding" {
 			o.SetNamespace(stage.Namespace)
 		}
+		settled(s)
 		o = s.Get(o)
 		patch := map[string]string{
 			"Deployment": `{"spec": {"template": {"spec": {"containers": [{"name": "policy-server-default", "args": ["serve", "--help"]}]}}}}`,
@@ -320,6 +322,23 @@ func objectsDeleted(s *stage.Stage) {
 	})
 	judges(s, "no-privileged")
 	s.T.Logf("PolicyServerReplicas deleted: there again after %s, a new policy is ready after %s", time.Since(began).Round(time.Millisecond), applied(s, "after-replica"))
+}
+
+// settled waits until the pods of the policy server are ready, and no other ends:
+// one that starts while something of it is edited does not start.
+func settled(s *stage.Stage) {
+	s.T.Helper()
+	s.Eventually(func() string {
+		for _, p := range s.Pods(serverPods) {
+			ready := slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+				return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+			})
+			if p.DeletionTimestamp != nil || !ready {
+				return p.Name + " starts or ends"
+			}
+		}
+		return ""
+	})
 }
 
 func patchType(kind string) types.PatchType {
