@@ -52,6 +52,10 @@ an example. Each takes the settings of the Kubewarden policy of that name, if th
 settings at least, and needs `+"`allowedToMutate: true`"+` (`+"`mutating: true`"+` in a custom resource). One that asks the host needs
 `+"`contextAwareResources` or `hostCapabilities`"+` for what it asks.
 
+`+"`warder inspect builtin://NAME`"+` lists the settings with their types and defaults, `+"`--schema`"+` prints their JSON Schema, and
+`+"`warder run builtin://NAME --request FILE`"+` tries one ([run.md](run.md)). `+"`make policies`"+` builds them all as WebAssembly modules with
+metadata, ready for `+"`warder push`"+`. Beside these there is `+"`builtin://cel-policy`"+`, whose settings are expressions ([cel.md](cel.md)).
+
 | Name | What it does | Mutates | Asks the host | Category | Severity |
 | --- | --- | --- | --- | --- | --- |
 `, len(library.All()))
