@@ -31,8 +31,12 @@ lint: ## run golangci-lint, built from tools/go.mod, over host and guest code
 bench: ## measure warder; the figures go to bench/result.json
 	go run ./bench -out bench/result.json
 
+# Two clusters at a time (E2E=-parallel=2) take 14 minutes and not 25, and wait
+# longer for one another than some tests like.
+E2E = -parallel=1
+
 e2e: build devcluster ## end-to-end tests on a real API server (first build: 5 to 10 minutes)
-	go -C devcluster test -count=1 -timeout 45m ./...
+	go -C devcluster test -count=1 -timeout 45m $(E2E) ./...
 	go -C charts/helm test -count=1 -timeout 20m ./e2e
 
 bench-cluster: build devcluster ## pods a second through a real API server: no policy, 200 in a bundle, 200 by themselves
