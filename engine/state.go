@@ -191,7 +191,7 @@ func (b *bundle) lineup(req *sdk.Request) *lineup {
 		case !ent.matches(req):
 		case b.mutates && ent.policy.AllowedToMutate:
 			who.mutating = append(who.mutating, s)
-		case ent.runtime == nativeRuntime || ent.quick || ent.err != nil:
+		case ent.runtime == nativeRuntime || ent.err != nil:
 			who.builtins = append(who.builtins, s)
 		default:
 			who.guests = append(who.guests, s)
